@@ -55,5 +55,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="    log: %(levelname)s %(message)s")
+    logging.basicConfig(
+        stream=sys.stdout, level=logging.INFO, format="    log: %(levelname)s %(message)s"
+    )
     asyncio.run(main())

@@ -44,10 +44,9 @@ from mtenant_errors.exceptions import (
 )
 from mtenant_errors.problem import from_problem
 from mtenant_errors.response import ErrorResponse
-from mtenant_errors.table import KINDS, Kind
+from mtenant_errors.table import Kind
 
 __all__ = [
-    "KINDS",
     "AppError",
     "BadGateway",
     "BadRequest",

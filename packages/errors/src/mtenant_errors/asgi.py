@@ -7,7 +7,14 @@ app = ErrorMiddleware(app)                 # any ASGI app
 
 In Starlette and FastAPI it sees what no exception handler of the app has answered; it stands inside
 their own last resort, the plain text 500, which is then never reached. Middleware that adds fields to
-every response (CORS, a request id) belongs outside of it, so it is added after it.
+every response (CORS, a request id) belongs outside of it, so it is added after it. An exception handler
+may raise too: so a FastAPI app gives its validation errors the same shape.
+
+```python
+@app.exception_handler(RequestValidationError)
+async def invalid(request: Request, exc: RequestValidationError) -> Response:
+    raise BadRequest(code=codes.VALIDATION_FAILED, errors=exc.errors()) from exc
+```
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class AppError(Exception):
         *,
         code: str | None = None,
         detail: str | None = None,
-        errors: Iterable[Mapping[str, object]] = (),
+        errors: Iterable[Mapping[str, object]] | None = None,
         internal: str | None = None,
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
@@ -160,7 +160,7 @@ class AppError(Exception):
             self.code = code
         if detail is not None:
             self.detail = text.shown(detail, text.DETAIL_LIMIT)
-        if errors:
+        if errors is not None:
             self.errors = text.entries(errors)
         if internal is not None:
             self.internal = text.shown(internal, text.INTERNAL_LIMIT)
@@ -178,8 +178,9 @@ class AppError(Exception):
             # `raise BadRequest(exc)`: the text of an exception was written for a log.
             self.internal = self.internal or text.describe(message)
             message = None
-        if message:
-            self.message = text.render(text.shown(message, text.MESSAGE_LIMIT), self.params)
+        said = "" if message is None else text.shown(message, text.MESSAGE_LIMIT)
+        if said:
+            self.message = text.render(said, self.params)
         else:
             self.message = text.fill(type(self).message, self.params)
         self.args = (self.message,)
@@ -212,7 +213,8 @@ class AppError(Exception):
         """Return the response fields that go with the problem, names in lower case."""
         err = self._ours()
         fields: dict[str, str] = {}
-        for name, value in err.headers.items():
+        for key, value in err.headers.items():
+            name = text.shown(key)
             if _FIELD_NAME.fullmatch(name) and name.lower() not in _FRAMING:
                 # A line break in a value would start a field of its own.
                 fields[name.lower()] = _NOT_IN_A_FIELD.sub(
@@ -288,7 +290,7 @@ class Unauthorized(AppError, status=401):
     `headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}`.
     """
 
-    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+    headers: Mapping[str, str] = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class PaymentRequired(AppError, status=402):

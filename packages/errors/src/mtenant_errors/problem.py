@@ -99,8 +99,8 @@ def _circumstances(members: Mapping[str, object], status: int, fault: str | None
     told = f"answered {status}"
     if fault is not None:
         told += f" with {fault}"
-    request_id = members.get("request_id")
-    if isinstance(request_id, str):
+    request_id = _first(members, "request_id")
+    if request_id is not None:
         told += f", request_id {text.shown(request_id)!r}"
     return told
 

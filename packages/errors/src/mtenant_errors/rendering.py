@@ -8,6 +8,7 @@ property test holds the two to the same members.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import TYPE_CHECKING
@@ -55,7 +56,8 @@ def encode(err: AppError, instance: str | None, request_id: str | None) -> str:
     return body + "}"
 
 
-def _constant(kind: Kind, code: str, retryable: bool) -> dict[str, object]:
+@lru_cache(maxsize=1024)  # codes may come from the far side, so there is no end to them
+def _constant(kind: Kind, code: str, retryable: bool) -> Mapping[str, object]:
     return {
         "type": TYPE_PREFIX + code,
         "title": kind.title,
@@ -67,4 +69,4 @@ def _constant(kind: Kind, code: str, retryable: bool) -> dict[str, object]:
 
 @lru_cache(maxsize=1024)
 def _head(kind: Kind, code: str, retryable: bool) -> str:
-    return json.dumps(_constant(kind, code, retryable)).removesuffix("}")
+    return json.dumps({**_constant(kind, code, retryable)}).removesuffix("}")

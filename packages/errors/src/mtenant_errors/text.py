@@ -83,12 +83,7 @@ def clean(value: str, limit: int) -> str:
 
 def shown(value: object, limit: int = VALUE_LIMIT) -> str:
     """Return how a value reads inside a message."""
-    if type(value) is str:
-        return clean(value, limit)
-    try:
-        return clean(str(public(value)), limit)
-    except Exception:
-        return UNPRINTABLE
+    return clean(value if type(value) is str else str(public(value)), limit)
 
 
 def kept(params: Mapping[str, object]) -> Mapping[str, object]:
@@ -142,7 +137,9 @@ def _container(value: Iterable[object], depth: int, budget: Iterator[int]) -> ob
         return "…"
     if isinstance(value, Mapping):
         pairs = value.items()
-        return {shown(k): _node(v, depth - 1, budget) for (k, v), _ in zip(pairs, budget, strict=False)}
+        return {
+            shown(k): _node(v, depth - 1, budget) for (k, v), _ in zip(pairs, budget, strict=False)
+        }
     return [_node(item, depth - 1, budget) for item, _ in zip(value, budget, strict=False)]
 
 
