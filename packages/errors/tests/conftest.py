@@ -45,7 +45,7 @@ def _ask(app: ASGIApp, method: str = "GET", path: str = "/", **scope: Any) -> An
         "method": method,
         "scheme": "http",
         "path": path,
-        "raw_path": path.encode(),
+        "raw_path": path.encode("utf-8", "replace"),
         "query_string": b"",
         "headers": [],
         **scope,

@@ -19,7 +19,6 @@ from mtenant_errors import (
 )
 from mtenant_errors.exceptions import CLASSES
 from mtenant_errors.problem import SIZE_LIMIT
-from mtenant_errors.text import kept
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -278,9 +277,3 @@ def test_a_date_in_the_past_is_no_wait_and_one_far_away_is_a_day() -> None:
 
     assert from_problem(b"", 503, {"Retry-After": past}).retry_after == 0
     assert from_problem(b"", 503, {"Retry-After": far}).retry_after == 86_400
-
-
-def test_what_is_kept_of_params_is_what_came_if_it_is_plain() -> None:
-    params = {"a": 1, "b": "x"}
-
-    assert kept(params) is params

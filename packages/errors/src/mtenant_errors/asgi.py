@@ -37,7 +37,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _logger = logging.getLogger("mtenant_errors.asgi")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PATH_LIMIT = 2048
 _CHAIN_LIMIT = 32
 
@@ -154,5 +154,6 @@ def _internals(err: BaseException | None) -> Iterator[str]:
 
 
 def _one_line(told: str) -> str:
-    # A path or a param with a line break must not look like a second record.
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], told)
+    # A line break in a path must not look like a second record, and a lone surrogate must not
+    # make the handler lose the record.
+    return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], told)
