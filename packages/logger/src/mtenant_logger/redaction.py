@@ -1,0 +1,165 @@
+"""What must not be written: by the name of a field, by the type of a value, by the value itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+MASK: Final = "***"
+
+MIN_SECRET: Final = 4
+"""Characters. A shorter secret would be found in half of all words, so it is refused."""
+
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_SENSITIVE: Final = frozenset(
+    [
+        "apikey",
+        "authorization",
+        "bearer",
+        "cookie",
+        "credential",
+        "cvc",
+        "cvv",
+        "jwt",
+        "otp",
+        "passcode",
+        "passphrase",
+        "passwd",
+        "password",
+        "pin",
+        "pwd",
+        "secret",
+        "ssn",
+        "token",
+    ]
+)
+_SENSITIVE_PAIRS: Final = frozenset(
+    (word, "key")
+    for word in ["access", "api", "encryption", "hmac", "master", "private", "signing"]
+) | {("session", "id"), ("pas", "word")}  # "pas": the plural's s is gone
+
+# User information of a URL (RFC 3986, 3.2.1): what is between the first ":" and the last "@" of the
+# authority. No part of it can hold a "/", so the search stays linear.
+_URL_PASSWORD: Final = re.compile(r"(://[^\s/?#:@]*:)[^\s/?#]*(?=@)")
+
+
+@lru_cache(maxsize=4096)
+def is_sensitive(key: str) -> bool:
+    """Tell whether a field of this name is masked whatever it holds.
+
+    A name is read as segments, so that `token` is found in `access_token`, `accessToken` and
+    `api-token`, and not in `tokenizer`. A plural counts as its singular.
+
+    >>> [is_sensitive(key) for key in ("accessToken", "api-key", "tokenizer", "monkey")]
+    [True, True, False, False]
+    """
+    words = [word.lower().removesuffix("s") for word in _WORD.findall(key)]
+    if not _SENSITIVE.isdisjoint(words):
+        return True
+    return any(pair in _SENSITIVE_PAIRS for pair in zip(words, words[1:], strict=False))
+
+
+def is_secret(value: object) -> bool:
+    """Tell whether a value's type says that it is a secret.
+
+    It does by a class attribute `__secret__` that is true, or by pydantic's `get_secret_value`;
+    no class has to be imported for it.
+    """
+    kind = type(value)
+    return bool(getattr(kind, "__secret__", False)) or hasattr(kind, "get_secret_value")
+
+
+class Secrets:
+    """The values that must not appear in any text.
+
+    Attributes:
+        search: finds one in a text, or None while there are none.
+        epoch: another object after each change, so that what was encoded before is seen as stale.
+        longest: characters of the longest form of any.
+    """
+
+    def __init__(self) -> None:
+        self.search: Callable[[str], re.Match[str] | None] | None = None
+        self.epoch: object = object()
+        self.longest = 0
+        self._forms: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+
+    def register(self, value: object) -> None:
+        """Mask this value wherever it appears from now on; see `register_secret`."""
+        text = _reveal(value)
+        if len(text) < MIN_SECRET:
+            raise ValueError(
+                f"a secret of fewer than {MIN_SECRET} characters cannot be searched for:"
+                " it would be found in harmless words; use a longer one"
+            )
+        self._forms |= _forms(text)
+        # The longest first: of two secrets where one begins the other, the whole one goes.
+        ordered = sorted(self._forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, ordered)))
+        self.search = self._pattern.search
+        self.longest = len(ordered[0])
+        self.epoch = object()
+
+    def clear(self) -> None:
+        """Forget all values; for tests."""
+        self.__init__()  # type: ignore[misc]  # the same object, as new: others hold it
+
+    def mask(self, text: str) -> str:
+        """Return the text with each registered value and each URL's password masked."""
+        if self._pattern is not None:
+            text = self._pattern.sub(MASK, text)
+        if "://" in text:
+            text = _URL_PASSWORD.sub(rf"\1{MASK}", text)
+        return text
+
+
+def _reveal(value: object) -> str:
+    for name in ("reveal", "get_secret_value"):
+        method = getattr(value, name, None)
+        if callable(method):
+            value = method()
+            break
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if not isinstance(value, str):
+        raise TypeError(f"a secret is a str, bytes or a secret type, not {type(value).__name__}")
+    return str.__str__(value)
+
+
+def _forms(text: str) -> frozenset[str]:
+    """Return the value as it stands in plain text, in JSON, in a repr and in a URL."""
+    forms = {
+        text,
+        repr(text)[1:-1],
+        json.dumps(text)[1:-1],
+        json.dumps(text, ensure_ascii=False)[1:-1],
+    }
+    try:
+        forms |= {quote(text, safe=""), quote(text), quote_plus(text)}
+    except UnicodeEncodeError:  # a lone surrogate has no form in a URL
+        forms.add(text.encode("utf-8", "backslashreplace").decode())
+    return frozenset(forms)
+
+
+SECRETS: Final = Secrets()
+
+
+def register_secret(value: object) -> None:
+    """Mask this value in every line of this process from now on.
+
+    It is found in messages, tags, nested tags, and texts and causes of exceptions; as it is, and as
+    it stands inside JSON, a `repr` or a URL. Call it where a secret enters the program.
+
+    Args:
+        value: a str, bytes, or a secret type (with `reveal()` or `get_secret_value()`).
+
+    Raises:
+        ValueError: it is shorter than four characters; the message does not show it.
+        TypeError: it is of another type.
+    """
+    SECRETS.register(value)

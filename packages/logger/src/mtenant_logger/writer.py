@@ -1,0 +1,341 @@
+"""Lines to a file descriptor: at once if it takes them, else from a bounded backlog, all counted."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+import time
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from mtenant_logger.descriptor import Descriptor
+from mtenant_logger.levels import NAMES, WARNING, LevelName
+
+BACKLOG_BYTES: Final = 8 * 1024 * 1024
+"""Bytes that lines of any level may occupy while the reader does not read."""
+
+RESERVE_BYTES: Final = 8 * 1024 * 1024
+"""Bytes beyond these that only lines of warning and above may occupy."""
+
+FLUSH_SECONDS: Final = 2.0
+"""How long `flush` waits for the reader, also at exit and at `fatal`."""
+
+_NOTICE_SECONDS: Final = 1.0
+_WAIT_SECONDS: Final = 1.0
+
+Counts = dict[LevelName, int]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What has become of the lines of this process, by level.
+
+    Attributes:
+        written: lines that the descriptor took in full.
+        dropped: lines that were not written: the backlog was full, the reader gone, the disk full,
+            or the line could not be made.
+        queued: lines that wait in the backlog.
+    """
+
+    written: Counts
+    dropped: Counts
+    queued: Counts
+
+    @property
+    def submitted(self) -> Counts:
+        """Return how many calls there were at an enabled level: written, dropped and queued."""
+        return {
+            level: self.written[level] + self.dropped[level] + self.queued[level]
+            for level in NAMES.values()
+        }
+
+
+class Writer:
+    """Writes lines in order and never waits for the reader.
+
+    A call costs at most one write that does not wait, of one line, and the lock around it. While
+    the descriptor takes nothing, lines go to a backlog that a thread empties; the thread exists
+    only as long as there is one. What does not fit is dropped and counted, and a line says so once
+    there is room. After a fork the child starts with no backlog and all counters at zero: what was
+    submitted before is the parent's to write.
+
+    Args:
+        number: the descriptor. One that is not open is no error: every line is then a drop.
+        notice: makes the line that tells how many were dropped since the last one.
+        backlog: bytes for lines of any level.
+        reserve: further bytes for warning and above.
+    """
+
+    _lock: threading.RLock
+    _thread: threading.Thread | None
+    _writing: bool  # amid a write, on this very thread
+    _clear: bool  # nothing is queued or begun: a line may be written at once
+    _torn: bool  # what was written last is half a line
+    _queue: deque[tuple[int | None, bytes]]  # a notice has no level
+    _queued_bytes: int
+    _head_sent: int  # bytes of the first line in the queue that are written
+    _written: dict[int, int]
+    _dropped: dict[int, int]
+    _unannounced: Counter[int]
+    _next_notice: float
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        notice: Callable[[Counts], bytes] = lambda dropped: b"",
+        backlog: int = BACKLOG_BYTES,
+        reserve: int = RESERVE_BYTES,
+    ) -> None:
+        self._notice = notice
+        self._limits = {level: backlog + (reserve if level >= WARNING else 0) for level in NAMES}
+        self._number = number
+        self._descriptor: Descriptor | None = None
+        self._send: Callable[[bytes], int] = self._send_first
+        self._torn = False
+        self._start_anew()
+
+    def open(self) -> None:
+        """Take a copy of the descriptor; else the first line does."""
+        with self._lock:
+            if self._send == self._send_first:
+                # An OSError is a standard output that was closed before the program began.
+                self._send = _refuse
+                with contextlib.suppress(OSError):
+                    self._descriptor = Descriptor(self._number)
+                    self._send = self._descriptor.write
+                _watch_forks(self)
+
+    def write(self, level: int, line: bytes) -> None:
+        """Write a line, or queue it, or drop it; returns at once and raises no `Exception`."""
+        with self._lock:
+            if not self._clear:
+                self._enqueue(level, line)
+                return
+            # A signal handler or a finalizer may log on this very thread before we are done. Its
+            # line has to queue, or it would stand between two parts of this one.
+            self._clear = False
+            self._writing = True
+            try:
+                sent = self._send(line)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                sent = -1
+            finally:
+                self._writing = False
+            if sent == len(line):
+                self._written[level] += 1
+            elif sent < 0:
+                self._drop(level)
+            else:
+                self._queue.appendleft((level, line))
+                self._queued_bytes += len(line)
+                self._head_sent = sent
+            if self._queue or (self._unannounced and sent >= 0):
+                self._start_draining()
+            else:
+                self._clear = True
+
+    def lose(self, level: int) -> None:
+        """Count a call whose line could not be made as dropped."""
+        with self._lock:
+            self._drop(level)
+
+    def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
+        """Write the backlog, waiting for the reader at most so long; True if nothing is left."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with self._lock:
+                if self._writing:  # called by a signal handler amid a write of this very thread
+                    return False
+                state = self._advance()
+            if state is _State.EMPTY:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            if state is _State.BLOCKED:
+                self._wait(deadline - time.monotonic())
+
+    def stats(self) -> Stats:
+        """Return the counters, all of one moment."""
+        with self._lock:
+            queued: Counter[int | None] = Counter(level for level, _ in self._queue)
+            return Stats(
+                written={name: self._written[level] for level, name in NAMES.items()},
+                dropped={name: self._dropped[level] for level, name in NAMES.items()},
+                queued={name: queued[level] for level, name in NAMES.items()},
+            )
+
+    def close(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Flush, count what is left as dropped, and let go of the descriptor."""
+        self.flush(seconds)
+        with self._lock:
+            for level, _ in self._queue:
+                if level is not None:
+                    self._drop(level)
+            self._forget_queue()
+            self._send = _refuse
+            descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            descriptor.close()
+
+    def _send_first(self, data: bytes) -> int:
+        self.open()
+        return self._send(data)
+
+    def _enqueue(self, level: int, line: bytes) -> None:
+        if self._queued_bytes + len(line) > self._limits[level]:
+            self._drop(level)
+        else:
+            self._queue.append((level, line))
+            self._queued_bytes += len(line)
+        self._start_draining()
+
+    def _drop(self, level: int) -> None:
+        self._dropped[level] += 1
+        self._unannounced[level] += 1
+
+    def _advance(self) -> _State:
+        """Send what can be sent of the first line in the queue; the lock is held."""
+        self._announce_drops()
+        if not self._queue:
+            self._clear = not self._torn
+            return _State.EMPTY
+        level, line = self._queue[0]
+        # What was begun and cannot be finished is ended, so that the next line stands alone.
+        rest = b"\n" if self._torn else line[self._head_sent :]
+        self._writing = True
+        try:
+            sent = self._send(rest)
+        except BlockingIOError:
+            return _State.BLOCKED
+        except OSError:
+            self._torn = self._torn or self._head_sent > 0
+            self._shift()
+            if level is not None:
+                self._drop(level)
+            return _State.MOVED
+        finally:
+            self._writing = False
+        if self._torn:
+            self._torn = sent == 0
+            return _State.MOVED
+        self._head_sent += sent
+        if self._head_sent == len(line):
+            self._shift()
+            if level is not None:
+                self._written[level] += 1
+        return _State.MOVED
+
+    def _announce_drops(self) -> None:
+        """Queue a notice: at the end of the backlog, and every second while it never ends."""
+        if not self._unannounced:
+            return
+        now = time.monotonic()
+        if self._queue and now < self._next_notice:
+            return
+        self._next_notice = now + _NOTICE_SECONDS
+        counts: Counts = {NAMES[level]: n for level, n in sorted(self._unannounced.items())}
+        self._unannounced.clear()
+        with contextlib.suppress(Exception):  # the counters know all the same
+            notice = self._notice(counts)
+            self._queue.append((None, notice))
+            self._queued_bytes += len(notice)
+
+    def _shift(self) -> None:
+        _, line = self._queue.popleft()
+        self._queued_bytes -= len(line)
+        self._head_sent = 0
+
+    def _start_draining(self) -> None:
+        if self._thread is None:
+            thread = self._thread = threading.Thread(
+                target=self._drain, name="mtenant-logger", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending, or there are too many threads
+                self._thread = None
+
+    def _drain(self) -> None:
+        while True:
+            with self._lock:
+                state = self._advance()
+                if state is _State.EMPTY:
+                    self._thread = None
+                    return
+            if state is _State.BLOCKED:
+                self._wait(_WAIT_SECONDS)
+
+    def _wait(self, seconds: float) -> None:
+        descriptor = self._descriptor
+        if descriptor is not None:
+            with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+                descriptor.wait(seconds)
+
+    def _start_anew(self) -> None:
+        # One thread may come here twice, from a signal handler or a finalizer, so it is re-entrant.
+        self._lock = threading.RLock()
+        self._thread = None
+        self._writing = False
+        self._written = dict.fromkeys(NAMES, 0)
+        self._dropped = dict.fromkeys(NAMES, 0)
+        self._unannounced = Counter()
+        self._next_notice = 0.0
+        self._forget_queue()
+
+    def _forget_queue(self) -> None:
+        self._queue = deque()
+        self._queued_bytes = 0
+        self._head_sent = 0
+        self._clear = not self._torn
+
+    def _before_fork(self) -> None:
+        self._lock.acquire()
+
+    def _after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        # If the parent had written half a line, the child's first one begins on a new one.
+        self._torn = self._torn or self._head_sent > 0
+        self._start_anew()
+
+
+class _State(Enum):
+    EMPTY = "empty"
+    BLOCKED = "blocked"
+    MOVED = "moved"
+
+
+def _refuse(data: bytes) -> int:
+    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+# `os.register_at_fork` cannot be undone, so it is done once, and writers come and go by weak reference.
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+_fork_is_watched = False
+
+
+def _watch_forks(writer: Writer) -> None:
+    global _fork_is_watched  # noqa: PLW0603  # the one-time registration is the process's
+    _writers.add(writer)
+    if not _fork_is_watched:
+        _fork_is_watched = True
+        os.register_at_fork(
+            before=lambda: _each(Writer._before_fork),
+            after_in_parent=lambda: _each(Writer._after_fork_in_parent),
+            after_in_child=lambda: _each(Writer._after_fork_in_child),
+        )
+
+
+def _each(step: Callable[[Writer], None]) -> None:
+    for writer in list(_writers):
+        step(writer)
