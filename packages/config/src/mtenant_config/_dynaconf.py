@@ -20,7 +20,7 @@ from dynaconf.loaders import yaml_loader
 from dynaconf.loaders.base import SourceMetadata
 from dynaconf.vendor.dotenv.parser import parse_stream
 
-from mtenant_config.files import Document, FileFault
+from mtenant_config.files import Document, FileFault, check_depth, limited
 from mtenant_config.locate import Lines, Path
 from mtenant_config.setting import Setting
 
@@ -82,11 +82,14 @@ def read_dotenv(text: str) -> tuple[dict[str, str], Lines]:
     texts: dict[str, str] = {}
     lines: Lines = {}
     for binding in parse_stream(StringIO(text)):  # type: ignore[no-untyped-call] # dynaconf has no types
+        # The parser counts empty lines before a statement as part of it.
+        source = binding.original.string
+        line = binding.original.line + source[: -len(source.lstrip()) or None].count("\n")
         if binding.error:
-            raise FileFault("is no NAME=value", binding.original.line)
+            raise FileFault("is no NAME=value", line)
         if binding.key is not None and binding.value is not None:
             texts[binding.key] = binding.value
-            lines[(binding.key,)] = binding.original.line
+            lines[(binding.key,)] = line
     return texts, lines
 
 
@@ -99,7 +102,7 @@ def read_yaml(text: str) -> Document:
     try:
         loader = _yaml.SafeLoader(text)
         node = loader.get_single_node()
-        lines = dict(_yaml_lines(node))
+        lines = dict(limited(_yaml_lines(node)))
         return Document(loader.construct_document(node) if node is not None else None, lines)
     except _yaml.YAMLError as exc:
         # Only the parser's own words: its full text quotes the file, secrets and all.
@@ -117,6 +120,7 @@ def read_yaml(text: str) -> Document:
 def _yaml_lines(node: object, path: Path = ()) -> Iterator[tuple[Path, int]]:
     if not isinstance(node, _yaml.MappingNode):
         return
+    check_depth(path)
     seen: dict[str, int] = {}
     for key, value in node.value:
         if not isinstance(key, _yaml.ScalarNode):

@@ -7,18 +7,23 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mtenant_config.locate import Lines, json_lines, toml_lines
 from mtenant_config.names import fold
 from mtenant_config.problem import Problem
-from mtenant_config.setting import Layer, Origin, Setting
+from mtenant_config.setting import Layer, Origin, Setting, decoded
+
+T = TypeVar("T")
 
 MAX_DEPTH = 32
 """Deepest nesting of tables. A YAML file can contain itself."""
+
+MAX_KEYS = 100_000
+"""Most keys of a file. A few lines of YAML aliases can stand for billions."""
 
 DEFAULT_SECTION = "default"
 _ALIASES = {"dev": "development", "prod": "production"}
@@ -200,10 +205,11 @@ class SettingsFile:
         found: dict[str, Setting] = {}
         inside = f"[{path[0]}]" if path else None
         try:
-            for keys, value in walk(content):
+            for keys, value in limited(walk(content)):
                 line = _line(lines, path + keys)
                 key = fold(".".join(keys))
-                setting = Setting(key, value, Origin(layer, str(self.path), line, inside))
+                usable = decoded(value) if isinstance(value, str) else value
+                setting = Setting(key, usable, Origin(layer, str(self.path), line, inside))
                 if key in found:
                     first = found[key].origin
                     self.problem(f"has {key} twice, first at {first}", line=line)
@@ -230,8 +236,7 @@ def walk(
     Raises:
         FileFault: A key that is no text or empty, or tables too deep in each other.
     """
-    if len(path) > MAX_DEPTH:
-        raise FileFault(f"has tables more than {MAX_DEPTH} levels deep")
+    check_depth(path)
     for key, value in content.items():
         if not isinstance(key, str) or not all(part.strip() for part in key.split(".")):
             raise FileFault(f"has a key that is no name: {key!r}")
@@ -242,6 +247,20 @@ def walk(
         else:
             # Copied, because a YAML alias or the caller's own list may be shared.
             yield (*path, key), copy.deepcopy(value) if isinstance(value, list) else value
+
+
+def check_depth(path: tuple[str, ...]) -> None:
+    """Raise FileFault for a path that is too deep."""
+    if len(path) > MAX_DEPTH:
+        raise FileFault(f"has tables more than {MAX_DEPTH} levels deep")
+
+
+def limited(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items, and raise FileFault when there are too many."""
+    for count, item in enumerate(items):
+        if count >= MAX_KEYS:
+            raise FileFault(f"has more than {MAX_KEYS} keys")
+        yield item
 
 
 def _line(lines: Lines, path: tuple[str, ...]) -> int | None:

@@ -194,34 +194,41 @@ def parse_duration(value: object) -> timedelta:
     """
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, str) and len(value) <= MAX_NUMBER_TEXT:
-        # U+00B5 and U+03BC look the same, and keyboards have either.
-        text = value.replace("\u00b5s", "us").replace("\u03bcs", "us")
-        found = _DURATION.fullmatch("0s" if text == "0" else text)
-        if found:
-            total = sum(
-                Fraction(amount) * _MICROSECONDS[unit]
-                for unit, amount in found.groupdict().items()
-                if unit != "sign" and amount
-            )
-            if total.denominator == 1:
-                signed = -total if found["sign"] else total
-                try:
-                    return timedelta(microseconds=int(signed))
-                except OverflowError:
-                    pass
-    hint = _did_you_mean(_almost_duration(value))
-    raise Refused("a duration such as '30s', '5m' or '1h30m'", hint)
+    duration = _read_duration(value) if isinstance(value, str) else None
+    if duration is None:
+        hint = _did_you_mean(_almost_duration(value))
+        raise Refused("a duration such as '30s', '5m' or '1h30m'", hint)
+    return duration
+
+
+def _read_duration(text: str) -> timedelta | None:
+    # U+00B5 and U+03BC look the same, and keyboards have either.
+    text = text.replace("\u00b5s", "us").replace("\u03bcs", "us")
+    found = _DURATION.fullmatch("0s" if text == "0" else text[: MAX_NUMBER_TEXT + 1])
+    if not found or len(text) > MAX_NUMBER_TEXT:
+        return None
+    total = sum(
+        Fraction(amount) * _MICROSECONDS[unit]
+        for unit, amount in found.groupdict().items()
+        if unit != "sign" and amount
+    )
+    if total.denominator != 1:
+        return None
+    try:
+        return timedelta(microseconds=int(-total if found["sign"] else total))
+    except OverflowError:
+        return None
 
 
 def _almost_duration(value: object) -> str | None:
     text = str(value) if type(value) in (int, float) else value
     found = _AMOUNT.fullmatch(text) if isinstance(text, str) else None
-    if not found or len(found["number"]) > MAX_NUMBER_TEXT:
+    if not found:
         return None
     unit = found["unit"].lower()
     unit = _UNIT_WORDS.get(unit, unit)
-    return f"{found['number']}{unit}" if unit in _MICROSECONDS else None
+    meant = f"{found['number']}{unit}"
+    return meant if meant != value and _read_duration(meant) is not None else None
 
 
 def format_duration(duration: timedelta) -> str:
@@ -256,28 +263,32 @@ def parse_bytes(value: object) -> ByteSize:
     """
     if isinstance(value, ByteSize):
         return value
-    if isinstance(value, str) and len(value) <= MAX_NUMBER_TEXT:
-        found = _SIZE.fullmatch("0B" if value == "0" else value)
-        if found:
-            size = Fraction(found["number"]) * _BYTE_UNITS[found["unit"]]
-            if size.denominator == 1:
-                return ByteSize(int(size))
-    raise Refused("a size such as '512MiB' or '10MB'", _did_you_mean(_almost_size(value)))
+    size = _read_size(value) if isinstance(value, str) else None
+    if size is None:
+        raise Refused("a size such as '512MiB' or '10MB'", _did_you_mean(_almost_size(value)))
+    return size
+
+
+def _read_size(text: str) -> ByteSize | None:
+    found = _SIZE.fullmatch("0B" if text == "0" else text[: MAX_NUMBER_TEXT + 1])
+    if not found or len(text) > MAX_NUMBER_TEXT:
+        return None
+    size = Fraction(found["number"]) * _BYTE_UNITS[found["unit"]]
+    return ByteSize(int(size)) if size.denominator == 1 else None
 
 
 def _almost_size(value: object) -> str | None:
     text = str(value) if type(value) is int else value
     found = _AMOUNT.fullmatch(text) if isinstance(text, str) else None
-    if not found or found["number"].startswith("-") or len(found["number"]) > MAX_NUMBER_TEXT:
+    if not found:
         return None
     unit = found["unit"].upper()
     if unit in ("", "B", "BYTE", "BYTES"):
-        meant = "B"
-    elif unit in ("K", "KI", "KIB", "M", "MI", "MIB", "G", "GI", "GIB", "T", "TI", "TIB"):
-        meant = f"{unit[0]}iB"
-    else:
-        meant = unit
-    return f"{found['number']}{meant}" if meant in _BYTE_UNITS else None
+        unit = "B"
+    elif unit.endswith(("I", "IB")) or len(unit) == 1:
+        unit = f"{unit[0]}iB"
+    meant = f"{found['number']}{unit}"
+    return meant if meant != value and _read_size(meant) is not None else None
 
 
 # --- lists --------------------------------------------------------------------------------------

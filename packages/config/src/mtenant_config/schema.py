@@ -157,9 +157,10 @@ def _section(
     default: Callable[[], object] | None,
     parents: tuple[type, ...],
 ) -> Section:
-    if not dataclasses.is_dataclass(cls):
+    params = getattr(cls, "__dataclass_params__", None)
+    if not isinstance(cls, type) or params is None:
         raise TypeError(f"{cls!r} is not a dataclass")
-    if not cls.__dataclass_params__.frozen:
+    if not params.frozen:
         raise TypeError(f"{cls.__qualname__} must be a frozen dataclass: settings do not change")
     if cls in parents:
         raise TypeError(f"{cls.__qualname__} contains itself")

@@ -55,6 +55,15 @@ class Unusable:
     conflict: bool = False
 
 
+def decoded(text: str) -> str | Unusable:
+    """Return the text, unless it cannot be UTF-8: bytes that are none were smuggled into it (PEP 383)."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return Unusable("is not UTF-8 text")
+    return text
+
+
 class FileReference:
     """The content of a file that a variable or a secrets directory names, read when it is needed.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtenant_config.names import FILE_SUFFIX, fold, key_of
-from mtenant_config.setting import FileReference, Layer, Origin, Setting, Unusable
+from mtenant_config.setting import FileReference, Layer, Origin, Setting, Unusable, decoded
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -29,7 +29,7 @@ class Variables:
     def named(self, name: str, key: str, *, indirect: bool = True) -> Iterator[Setting]:
         """Yield what sets `name`, lowest first: the variable itself, then the file it refers to."""
         if name in self.texts:
-            yield Setting(key, _decoded(self.texts[name]), self._origin(name, self.layer))
+            yield Setting(key, decoded(self.texts[name]), self._origin(name, self.layer))
         if indirect and name + FILE_SUFFIX in self.texts:
             yield self._reference(name, key)
 
@@ -39,7 +39,7 @@ class Variables:
         for name, text in self.texts.items():
             key = key_of(name, prefix)
             if key is not None:
-                found[key] = Setting(key, _decoded(text), self._origin(name, self.layer))
+                found[key] = Setting(key, decoded(text), self._origin(name, self.layer))
         return found
 
     def references(self, prefix: str) -> dict[str, Setting]:
@@ -59,7 +59,7 @@ class Variables:
         if name in self.texts:
             value = Unusable(f"{name} and {holder} are both set; keep one", conflict=True)
         else:
-            path = _decoded(self.texts[holder])
+            path = decoded(self.texts[holder])
             value = path if isinstance(path, Unusable) else FileReference(path)
         return Setting(key, value, self._origin(holder, layer))
 
@@ -115,12 +115,3 @@ class SecretsDirectory:
 
 def _secret_file(key: str, path: str) -> Setting:
     return Setting(key, FileReference(path), Origin(Layer.SECRET_FILE, path))
-
-
-def _decoded(text: str) -> str | Unusable:
-    """Return the text, unless bytes that are no UTF-8 were smuggled into it (PEP 383)."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return Unusable("is not UTF-8 text")
-    return text
