@@ -86,7 +86,6 @@ def runnable(
     binary: Binary,
     account: Account | None,
     staging: Callable[[Path, str], Path],
-    caches: Path = CACHES,
 ) -> Path:
     """Return a path by which `account` can run the program.
 
@@ -98,14 +97,13 @@ def runnable(
         binary: the program.
         account: who will run it; None means the caller.
         staging: makes a temporary folder (in, with prefix), to be removed later by its maker.
-        caches: where the copies are kept.
 
     Raises:
         DevstackError: the place of the copy belongs to somebody else, or others can write it.
     """
     if account is None or (_all_may_run(binary.path) and account.reaches(binary.path)):
         return binary.path
-    cache = caches / f"mtenant-devstack-{os.geteuid()}"
+    cache = CACHES / f"mtenant-devstack-{os.geteuid()}"
     _claim(cache)
     home = cache / f"{binary.name}-{binary.digest()}"
     if not _whole(binary, home):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -23,7 +23,7 @@ class Process:
     """
 
     pid: int
-    parent: int
+    parent: int = field(compare=False)  # an orphan gets a new parent and stays who it is
     started: str
 
 

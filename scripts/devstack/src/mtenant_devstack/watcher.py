@@ -123,8 +123,13 @@ class Watcher:
 
     def do_kill(self, pid: int) -> None:
         """SIGKILL a child and all its descendants, and return when they are gone."""
-        if self.do_status(pid) is None and (child := find(pid)):
-            os.kill(pid, signal.SIGSTOP)  # so that it starts nobody while we look
+        if self.do_status(pid) is not None:
+            return
+        os.kill(pid, signal.SIGSTOP)  # so that it starts nobody while we look
+        _, status = os.waitpid(pid, os.WUNTRACED)  # it may be in the middle of a fork until then
+        if not os.WIFSTOPPED(status):
+            self._children[pid].returncode = os.waitstatus_to_exitcode(status)
+        elif child := find(pid):
             self._kill([child, *descendants(pid)])
 
     def stop(self) -> None:
@@ -173,18 +178,22 @@ class Watcher:
                     self._children[pid].returncode = os.waitstatus_to_exitcode(status)
 
     def _kill(self, processes: list[Process]) -> None:
-        for process in filter(_runs, processes):
+        for process in filter(self._runs, processes):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
         self._await_end(processes, GRACE)
         _remove_shared_memory({process.pid for process in processes})
 
+    def _runs(self, process: Process) -> bool:
+        if process.pid in self._children:  # a zombie whose other threads still end is not over
+            return self._children[process.pid].returncode is None
+        return find(process.pid) == process
+
     def _await_end(self, processes: list[Process], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while any(map(_runs, processes)) and time.monotonic() < deadline:
+        while any(map(self._runs, processes)) and time.monotonic() < deadline:
             time.sleep(POLL)
             self._reap()
-        self._reap()
 
 
 def main() -> None:
@@ -204,10 +213,6 @@ def main() -> None:
         watcher.stop()
         watcher.stop_strays()
         watcher.remove_directories()
-
-
-def _runs(process: Process) -> bool:
-    return find(process.pid) == process
 
 
 def _ignore(number: int, frame: object) -> None:
