@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 from mtenant_config.abc import MISSING, D, Missing
 from mtenant_config.binding import bind, converted, missing, unusable
@@ -95,6 +95,9 @@ class Reader:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} with {len(self._settings)} settings>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a configuration is not pickled, it holds secrets; load it in each process")
 
     def get(self, key: str, default: object = MISSING) -> object:
         """Return the value as its layer holds it: text from the environment, typed from a file.
