@@ -22,6 +22,7 @@ import select
 import socket
 import stat
 from collections.abc import Callable
+from functools import partial
 
 
 class Descriptor:
@@ -46,14 +47,14 @@ class Descriptor:
         elif stat.S_ISFIFO(mode) or os.isatty(number):
             try:
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
-                own_number = self._number = os.open(f"/proc/self/fd/{number}", flags)
-                self.write = lambda data: os.write(own_number, data)
+                self._number = os.open(f"/proc/self/fd/{number}", flags)
+                self.write = partial(os.write, self._number)
             except OSError:  # no /proc, no permission, or no reader left
                 self._number = os.dup(number)
                 self.write = self._write_if_ready
         else:
-            own_number = self._number = os.dup(number)
-            self.write = lambda data: os.write(own_number, data)
+            self._number = os.dup(number)
+            self.write = partial(os.write, self._number)
 
     def wait(self, seconds: float) -> None:
         """Return when there is room, when the other end is gone, or after so many seconds."""

@@ -1,18 +1,18 @@
 """One log line: which fields it has, in which order, and how it becomes bytes.
 
 There are two ways to the same bytes. `Lines.event` and `Lines.render` take anything. `Lines.encode`
-first looks whether a call is as nearly all calls are (a short message; tags with known names and
-plain, short, harmless values) and then joins prepared pieces. Whatever is not so goes the first way.
+first tries `Lines.quick`, which looks whether a call is as nearly all calls are (a short message; tags
+with known names and plain, short, harmless values) and then joins prepared pieces.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, replace
+from sys import modules
 from typing import Any, Final, Protocol
 
 from mtenant_logger.context import SCOPE, Scope
@@ -64,7 +64,10 @@ _CONSTANTS: Final = frozenset((bool, type(None)))
 
 # JSON allows these raw, but terminals obey the C1 controls and many readers split lines at U+0085,
 # U+2028 and U+2029. In UTF-8 they cannot be part of another character, so bytes may be replaced.
-_UNSAFE: Final = re.compile(rb"\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]|\x7f")
+_UNSAFE: Final = re.compile(rb"\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
+
+_NEVER: Final = (None, b"", b"", b"", None)
+_NEVER_BOUND: Final = (None, b"", None, b"")
 
 
 class Source(Protocol):
@@ -129,12 +132,10 @@ class Lines:
         self._dumps = self._encoder.encode
         self._secrets = secrets
         self._clock = clock
-        self._second: tuple[int, bytes] = (-1, b"")
-        # The pieces around a quick line's values; a tag is always there: `logger`.
-        self._templates = {
-            level: b'{"timestamp":"%%b%%06dZ","level":"%b","message":%%b,%%b%%b%%b%%b,%%b\n'
-            % name.encode()
-            for level, name in NAMES.items()
+        # The pieces of a quick line that depend on the second, and on the level.
+        self._stamp: tuple[int, bytes] = (-1, b"")
+        self._levels = {
+            level: b'Z","level":"%b","message":' % name.encode() for level, name in NAMES.items()
         }
         self._renew()
 
@@ -144,7 +145,7 @@ class Lines:
         level: int,
         message: object,
         args: tuple[object, ...],
-        tags: dict[str, Any],
+        tags: Mapping[str, Any],
         err: object,
     ) -> bytes:
         """Return the line of a call, with its newline.
@@ -154,14 +155,12 @@ class Lines:
             level: one of the five.
             message: any object; its text is the message, and nothing in it is formatted.
             args: positional arguments, kept as the field `args`.
-            tags: the call's own; the dictionary is used up.
-            err: an exception or None.
+            tags: the call's own.
+            err: an exception, or None.
         """
-        line = None
-        if err is None and not args:
-            line = self._quick(source, level, message, tags)
+        line = self.quick(source, level, message, args, tags, err)
         if line is None:
-            return self.render(self.event(source, level, message, args, tags, err))
+            line = self.render(self.event(source, level, message, args, tags, err))
         return line
 
     def text_of(self, event: Event) -> str:
@@ -177,15 +176,23 @@ class Lines:
             self.encode, Named(LIBRARY), WARNING, DROPPED, (), {"dropped": dict(dropped)}, None
         )
 
-    def _quick(
-        self, source: Source, level: int, message: object, tags: dict[str, Any]
+    def quick(  # noqa: PLR0912  # each branch is one thing that must not be there
+        self,
+        source: Source,
+        level: int,
+        message: object,
+        args: tuple[object, ...],
+        tags: Mapping[str, Any],
+        err: object,
     ) -> bytes | None:
-        """Join a line from prepared pieces, or return None if the call is not a simple one."""
+        """Return what `encode` does for a simple call, and None for any other."""
         if self._epoch_of_secrets is not self._secrets.epoch:
             self._renew()
         search = self._secrets.search
         if (
-            type(message) is not str
+            err is not None
+            or args
+            or type(message) is not str
             or len(message) > _SHORT
             or "://" in message
             or (search is not None and search(message))
@@ -198,7 +205,11 @@ class Lines:
                 return None
             kind = type(value)
             if kind is str:
-                if len(value) > _SHORT or "://" in value or (search is not None and search(value)):
+                if (
+                    len(value) > _SHORT
+                    or "://" in value
+                    or (search is not None and search(value))
+                ):
                     return None
             elif kind is int:
                 if not -_SMALL_INT <= value < _SMALL_INT:
@@ -209,14 +220,12 @@ class Lines:
             elif kind not in _CONSTANTS:
                 return None
         scope = SCOPE.get()
-        ready = scope.prepared
-        if ready is None or ready[0] is not self._epoch:
-            ready = self._prepare_scope(scope)
-        _, head, trace, scope_tags, scope_names = ready
-        ready = source.prepared
-        if ready is None or ready[0] is not self._epoch:
-            ready = self._prepare_source(source)
-        _, bound, bound_names, name = ready
+        epoch, head, trace, scope_tags, scope_names = scope.prepared or _NEVER
+        if epoch is not self._epoch:
+            _, head, trace, scope_tags, scope_names = self._prepare_scope(scope)
+        epoch, bound, bound_names, tail = source.prepared or _NEVER_BOUND
+        if epoch is not self._epoch:
+            _, bound, bound_names, tail = self._prepare_source(source)
         if scope_names is None or bound_names is None:
             return None
         if scope_names and not (
@@ -225,27 +234,32 @@ class Lines:
             return None
         if bound_names and not bound_names.isdisjoint(tags):
             return None
-        if "opentelemetry.trace" in sys.modules and (ids := current_ids()) is not None:
+        if "opentelemetry.trace" in modules and (ids := current_ids()) is not None:
             trace = b',"trace_id":"%b","span_id":"%b"' % (ids[0].encode(), ids[1].encode())
         now = self._clock()
-        second, below = divmod(now, 1_000_000_000)
-        stamp = self._second
+        second = now // 1_000_000_000
+        stamp = self._stamp
         if stamp[0] != second:
-            stamp = self._second = (second, _second_text(second))
+            stamp = self._stamp = (second, b'{"timestamp":"' + _second_text(second))
+        dumps = self._dumps
         try:
-            line = self._templates[level] % (
-                stamp[1],
-                below // 1000,
-                self._dumps(message),
-                head,
-                trace,
-                scope_tags,
-                bound,
-                self._dumps({**tags, "logger": name})[1:],
+            line = b"".join(
+                (
+                    stamp[1],
+                    b"%06d" % (now // 1000 % 1_000_000),
+                    self._levels[level],
+                    dumps(message),
+                    head,
+                    trace,
+                    scope_tags,
+                    bound,
+                    b"," + dumps(tags)[1:-1] if tags else b"",
+                    tail,
+                )
             )
         except (TypeError, ValueError):  # a lone surrogate, in orjson's words or in Python's
             return None
-        if not line.isascii() or b"\x7f" in line:
+        if not line.isascii():
             line = _UNSAFE.sub(_escape, line)
         return line if len(line) <= MAX_LINE_BYTES else None
 
@@ -362,7 +376,7 @@ class Lines:
         identity = self._identity(scope, plain)
         trace: dict[str, object] = {name: identity.pop(name) for name in _TRACE if name in identity}
         tags, names = self._prepare_tags(scope.tags, plain)
-        head = self._dumps(identity)[1:-1]
+        head = self._piece(identity)
         ready = (epoch, head, self._piece(trace), tags, None if plain.degraded else names)
         scope.prepared = ready
         return ready
@@ -372,7 +386,8 @@ class Lines:
         plain = Plain(self._secrets, self._encoder)
         tags, names = self._prepare_tags(source.bound, plain)
         name = plain.text(source.name, MAX_NAME_BYTES)
-        ready = (epoch, tags, None if plain.degraded else names, name)
+        tail = self._piece({"logger": name}) + b"}\n"
+        ready = (epoch, tags, None if plain.degraded else names, tail)
         source.prepared = ready
         return ready
 

@@ -83,7 +83,7 @@ class Pipeline:
 
     def use(self, lines: Lines, output: Output) -> None:
         """Make and write lines with these from now on."""
-        self.lines, self._encode = lines, lines.encode
+        self.lines, self._quick, self._encode = lines, lines.quick, lines.encode
         self.output, self._write = output, output.write
 
     def take_route(self, route: Route, core: Any, *, caller: bool) -> None:
@@ -119,7 +119,9 @@ class Pipeline:
             self.emit_routed(source, level, message, args, tags, err)
             return
         try:
-            line = self._encode(source, level, message, args, tags, err)
+            line = self._quick(source, level, message, args, tags, err)
+            if line is None:
+                line = self._encode(source, level, message, args, tags, err)
         except BaseException as exc:
             self.output.lose(level)
             if not isinstance(exc, Exception):

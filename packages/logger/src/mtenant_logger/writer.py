@@ -26,6 +26,12 @@ RESERVE_BYTES: Final = 8 * 1024 * 1024
 FLUSH_SECONDS: Final = 2.0
 """How long `flush` waits for the reader, also at exit and at `fatal`."""
 
+# Nothing is queued or begun, so a line may be written at once; a write is on its way, on this very
+# thread; or lines have to queue behind others.
+_CLEAR: Final = 0
+_WRITING: Final = 1
+_QUEUED: Final = 2
+
 _NOTICE_SECONDS: Final = 1.0
 _WAIT_SECONDS: Final = 1.0
 
@@ -74,8 +80,8 @@ class Writer:
 
     _lock: threading.RLock
     _thread: threading.Thread | None
-    _writing: bool  # amid a write, on this very thread
-    _clear: bool  # nothing is queued or begun: a line may be written at once
+    _phase: int
+    _behind: bool  # something was queued or dropped since the queue was last empty
     _torn: bool  # what was written last is half a line
     _queue: deque[tuple[int | None, bytes]]  # a notice has no level
     _queued_bytes: int
@@ -115,33 +121,34 @@ class Writer:
     def write(self, level: int, line: bytes) -> None:
         """Write a line, or queue it, or drop it; returns at once and raises no `Exception`."""
         with self._lock:
-            if not self._clear:
+            if self._phase is not _CLEAR:
                 self._enqueue(level, line)
                 return
             # A signal handler or a finalizer may log on this very thread before we are done. Its
             # line has to queue, or it would stand between two parts of this one.
-            self._clear = False
-            self._writing = True
+            self._phase = _WRITING
             try:
                 sent = self._send(line)
             except BlockingIOError:
                 sent = 0
             except OSError:
                 sent = -1
-            finally:
-                self._writing = False
+            except BaseException:
+                self._phase = _QUEUED
+                raise
             if sent == len(line):
                 self._written[level] += 1
+                self._phase = _CLEAR
+                if self._behind:
+                    self._start_draining()
             elif sent < 0:
+                self._phase = _CLEAR
                 self._drop(level)
             else:
+                self._head_sent = sent
                 self._queue.appendleft((level, line))
                 self._queued_bytes += len(line)
-                self._head_sent = sent
-            if self._queue or (self._unannounced and sent >= 0):
                 self._start_draining()
-            else:
-                self._clear = True
 
     def lose(self, level: int) -> None:
         """Count a call whose line could not be made as dropped."""
@@ -153,7 +160,7 @@ class Writer:
         deadline = time.monotonic() + seconds
         while True:
             with self._lock:
-                if self._writing:  # called by a signal handler amid a write of this very thread
+                if self._phase is _WRITING:  # called by a signal handler amid a write of this very thread
                     return False
                 state = self._advance()
             if state is _State.EMPTY:
@@ -196,22 +203,26 @@ class Writer:
         else:
             self._queue.append((level, line))
             self._queued_bytes += len(line)
-        self._start_draining()
+            self._behind = True
+        if self._phase is not _WRITING:
+            self._start_draining()
 
     def _drop(self, level: int) -> None:
         self._dropped[level] += 1
         self._unannounced[level] += 1
+        self._behind = True
 
     def _advance(self) -> _State:
         """Send what can be sent of the first line in the queue; the lock is held."""
         self._announce_drops()
         if not self._queue:
-            self._clear = not self._torn
+            self._behind = False
+            self._phase = _QUEUED if self._torn else _CLEAR
             return _State.EMPTY
         level, line = self._queue[0]
         # What was begun and cannot be finished is ended, so that the next line stands alone.
         rest = b"\n" if self._torn else line[self._head_sent :]
-        self._writing = True
+        self._phase = _WRITING
         try:
             sent = self._send(rest)
         except BlockingIOError:
@@ -223,7 +234,7 @@ class Writer:
                 self._drop(level)
             return _State.MOVED
         finally:
-            self._writing = False
+            self._phase = _QUEUED
         if self._torn:
             self._torn = sent == 0
             return _State.MOVED
@@ -255,6 +266,7 @@ class Writer:
         self._head_sent = 0
 
     def _start_draining(self) -> None:
+        self._phase = _QUEUED
         if self._thread is None:
             thread = self._thread = threading.Thread(
                 target=self._drain, name="mtenant-logger", daemon=True
@@ -284,7 +296,6 @@ class Writer:
         # One thread may come here twice, from a signal handler or a finalizer, so it is re-entrant.
         self._lock = threading.RLock()
         self._thread = None
-        self._writing = False
         self._written = dict.fromkeys(NAMES, 0)
         self._dropped = dict.fromkeys(NAMES, 0)
         self._unannounced = Counter()
@@ -295,7 +306,8 @@ class Writer:
         self._queue = deque()
         self._queued_bytes = 0
         self._head_sent = 0
-        self._clear = not self._torn
+        self._behind = False
+        self._phase = _QUEUED if self._torn else _CLEAR
 
     def _before_fork(self) -> None:
         self._lock.acquire()
