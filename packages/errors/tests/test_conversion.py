@@ -85,9 +85,11 @@ def test_an_exception_that_cannot_tell_its_text_is_converted_all_the_same() -> N
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 500, 501, 502, 504])
 def test_a_remote_error_that_is_not_retryable_becomes_our_502(status: int) -> None:
     remote = from_problem({"code": "CALLEE_CODE", "error": "callee said"}, status)
+    remote.retry_after = 17
     err = from_exception(remote)
 
     assert type(err) is BadGateway
+    assert "retry-after" not in err.to_headers()
     assert err.__cause__ is remote
     assert "CALLEE_CODE" in str(err.internal)
     assert "CALLEE_CODE" not in err.to_problem_json()
@@ -140,6 +142,15 @@ def test_a_wrapped_foreign_exception_is_ours_and_its_text_is_internal() -> None:
     assert (err.message, err.internal) == ("cannot close deal 12", "TimeoutError: tenant_acme")
     assert err.__cause__ is exc
     assert "tenant_acme" not in err.to_problem_json()
+
+
+def test_notes_stay_with_the_error_that_they_were_added_to() -> None:
+    inner = NotFound()
+    inner.add_note("canary")
+    outer = wrap(inner, "outer")
+    outer.add_note("another")
+
+    assert (inner.__notes__, outer.__notes__) == (["canary"], ["another"])
 
 
 def test_a_chain_of_wraps_keeps_every_link() -> None:

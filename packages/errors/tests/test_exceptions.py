@@ -205,12 +205,37 @@ def test_an_exception_as_message_stays_internal() -> None:
     assert err.internal == "ValueError: row 7 of tenant_acme"
 
 
+def test_an_internal_that_was_given_is_kept_beside_an_exception_as_message() -> None:
+    err = InternalServerError(ValueError("x"), internal="given")  # type: ignore[arg-type]  # people do
+
+    assert err.internal == "given"
+
+
+def test_of_many_entries_the_first_hundred_are_kept() -> None:
+    err = NotFound(errors=({"pointer": f"#/{n}"} for n in range(1_000_000)))
+
+    assert [entry["pointer"] for entry in err.errors] == [f"#/{n}" for n in range(100)]
+
+
 def test_a_message_that_is_no_string_is_shown_as_one() -> None:
     class Lazy:
         def __str__(self) -> str:
             return "übersetzt"
 
     assert NotFound(Lazy()).message == "übersetzt"  # type: ignore[arg-type]  # as gettext_lazy is
+
+
+def test_an_init_that_forgets_super_still_gives_a_problem() -> None:
+    class Forgetful(NotFound):
+        code, message = "FORGETFUL", "contact {id} not found"
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    err = Forgetful(7)
+
+    assert err.to_problem()["error"] == "contact {id} not found"
+    assert err.as_own() is err
 
 
 def test_an_error_may_be_a_builtin_exception_too() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
 
@@ -252,6 +253,16 @@ def test_a_retry_after_in_no_form_is_ignored(field: str) -> None:
     assert from_problem(b"", 503, {"Retry-After": field}).retry_after is None
 
 
+@pytest.fixture(params=["UTC", "Asia/Tokyo", "America/Lima"])
+def _timezone(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_timezone")
 def test_retry_after_as_a_date_in_each_of_its_three_forms() -> None:
     moment = time.time() + 3600
     utc = time.gmtime(moment)

@@ -45,6 +45,18 @@ class Raising:
         raise RuntimeError("hunter2")
 
 
+class Closed:
+    """It does not tell whether it is a secret, so it counts as one."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __str__(self) -> str:
+        return "hunter2"
+
+    __repr__ = __str__
+
+
 class Shouting(str):
     """A string with methods of its own."""
 
@@ -138,6 +150,7 @@ def test_a_message_without_params_is_no_template() -> None:
     [
         Secret(),
         LateSecret("hunter2"),
+        Closed(),
         ["a", Secret()],
         {"a": {"b": Secret()}},
         (Secret(),),
@@ -148,7 +161,7 @@ def test_a_message_without_params_is_no_template() -> None:
         [ValueError("hunter2")],
         InternalServerError("hunter2"),
     ],
-    ids=repr,
+    ids=lambda value: f"{type(value).__name__} {value!r}",
 )
 def test_secrets_and_exceptions_are_masked_wherever_they_are(value: Any) -> None:
     err = Noted(
@@ -185,6 +198,10 @@ def test_a_long_value_is_cut_and_the_rest_of_the_message_stays() -> None:
 
     assert message.endswith("… of 9")
     assert len(message) < 300
+
+
+def test_what_is_nested_too_deep_is_cut() -> None:
+    assert Noted(a=nested(100), b=1).message == "thing [[[[['…']]]]] of 1"
 
 
 def test_a_loop_ends_at_a_bounded_size() -> None:

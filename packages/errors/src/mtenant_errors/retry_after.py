@@ -25,10 +25,9 @@ def header(wait: float) -> str:
 
 def parse(field: str) -> float | None:
     """Return the wait in seconds that a field value asks for; None if it is in neither form."""
-    field = field.strip()[:64]
+    field = field.strip()[:64]  # enough for each form, and `int` refuses thousands of digits
     if field.isascii() and field.isdigit():
-        # More digits than this are beyond the cap, and `int` refuses thousands of them.
-        return seconds(int(field[:10]))
+        return seconds(int(field))
     try:
         moment = parsedate_to_datetime(field)
         if moment.tzinfo is None:  # the asctime form names no zone; it is UTC (RFC 9110, 5.6.7)
