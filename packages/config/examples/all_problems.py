@@ -7,6 +7,8 @@ from typing import Annotated
 
 from mtenant_config import ByteSize, ConfigError, Env, Range, Secret, from_env
 
+TEN_MIB = ByteSize(10 * 1024 * 1024)
+
 
 class Plan(Enum):
     """What a tenant has paid for."""
@@ -35,7 +37,7 @@ class Settings:
     signing_key: Secret
     pool: Pool = Pool()
     timeout: timedelta = timedelta(seconds=30)
-    upload_limit: ByteSize = ByteSize(10 * 1024 * 1024)
+    upload_limit: ByteSize = TEN_MIB
     plan: Plan = Plan.FREE
 
 

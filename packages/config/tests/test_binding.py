@@ -236,11 +236,14 @@ def test_a_default_section_may_hold_what_no_text_could_say() -> None:
     assert MemoryConfig({}).bind(Odd).replica.weight == -1
 
 
+EMPTY = Secret("")
+
+
 @dataclass(frozen=True)
 class CrossChecked:
     minimum: int = 1
     maximum: int = 5
-    password: Secret = Secret("")
+    password: Secret = EMPTY
 
     def __post_init__(self) -> None:
         if self.minimum > self.maximum:
@@ -298,7 +301,7 @@ class NoDataclass:
 
 @dataclass(frozen=True)
 class TwoSpellings:
-    maxConns: int = 1  # noqa: N815 - what is tried
+    maxConns: int = 1
     max_conns: int = 1
 
 
@@ -324,8 +327,8 @@ def test_a_class_that_is_no_settings_class_is_a_fault_of_the_program(cls: Any) -
     ids=str,
 )
 def test_a_type_that_no_text_can_be_is_a_fault_of_the_program(hint: Any) -> None:
-    cls = dataclass(frozen=True)(type("Settings", (), {"__annotations__": {"value": hint}}))
-    with pytest.raises(TypeError, match="Settings.value has the type"):
+    cls: Any = dataclass(frozen=True)(type("Settings", (), {"__annotations__": {"value": hint}}))
+    with pytest.raises(TypeError, match=r"Settings\.value has the type"):
         MemoryConfig({"value": "x"}).bind(cls)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ Write = Callable[[str, str], Path]
 
 MODULE = """
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from mtenant_config import Env, Range, Secret
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def test_help_names_the_exit_status(
 
 def test_it_runs_as_a_module_from_the_working_directory(write: Write) -> None:
     path = write("settings_here.py", MODULE)
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(
         [sys.executable, "-m", "mtenant_config", "check", "settings_here:Settings"],
         cwd=path.parent,
         env={"PATH": os.defpath},
@@ -186,6 +186,9 @@ def test_it_runs_as_a_module_from_the_working_directory(write: Write) -> None:
 # --- templates ----------------------------------------------------------------------------------
 
 
+TEN_MIB, TOKEN = ByteSize(10 * 1024**2), Secret("default-canary")
+
+
 class Level(Enum):
     INFO = "info"
 
@@ -201,14 +204,14 @@ class Settings:
     name: str
     url: Annotated[str, Env("DATABASE_URL")] = "postgresql://db/crm?x=1 #y"
     level: Level = Level.INFO
-    limit: ByteSize = ByteSize(10 * 1024**2)
+    limit: ByteSize = TEN_MIB
     debug: bool = False
     ratio: float = 0.5
     hosts: tuple[str, ...] = ("a", "b")
     odd: tuple[str, ...] = ("a, b", "")
     none: int | None = None
     path: Path = Path("/var/lib/crm")
-    token: Secret = Secret("default-canary")
+    token: Secret = TOKEN
     pool: Pool = field(default_factory=Pool)
 
 
@@ -247,7 +250,7 @@ def test_the_defaults_of_a_template_bind_to_the_defaults(write: Write) -> None:
 def test_any_default_survives_the_templates(
     text: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    cls = dataclass(frozen=True)(
+    cls: Any = dataclass(frozen=True)(
         type("One", (), {"__annotations__": {"value": str}, "value": text})
     )
     file = tmp_path_factory.getbasetemp() / "any.toml"

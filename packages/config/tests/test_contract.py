@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -32,7 +33,6 @@ def from_overrides(values: Values) -> ConfigReader:
 @pytest.fixture(params=["memory", "variables", "overrides", "toml", "json", "yaml", "secrets"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     """Return what makes a reader of texts by dotted key."""
-    import json
 
     def from_file(suffix: str) -> Make:
         def make_config(values: Values) -> ConfigReader:
@@ -62,8 +62,6 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
 
 
 def _quoted_path(key: str, suffix: str) -> str:
-    import json
-
     return key if suffix == "toml" else json.dumps(key)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -446,8 +447,6 @@ def test_overrides_are_checked_like_a_file() -> None:
 
 
 def test_threads_read_one_config_at_once() -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     config = Config.load("CRM", environ={f"CRM_N{n}": str(n) for n in range(50)})
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(lambda n: config.get_int(f"n{n % 50}"), range(2000)))

@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mtenant_errors import AppError, InternalServerError
 
 from mtenant_config import Config, ConfigError, Env, Range, Secret, from_env
 from mtenant_config.testing import MemoryConfig
+from mtenant_errors import AppError, InternalServerError
 
 CANARY = "canary-9f3b"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import types
 
 import mtenant_config
+from mtenant_config.testing import MemoryConfig
 
 
 def test_all_is_sorted_and_names_exactly_what_is_public() -> None:
@@ -17,8 +18,6 @@ def test_all_is_sorted_and_names_exactly_what_is_public() -> None:
 
 def test_config_and_its_fake_are_readers_to_the_type_checker() -> None:
     # The assignments are the test; mypy reads them.
-    from mtenant_config.testing import MemoryConfig
-
     fake: mtenant_config.ConfigReader = MemoryConfig({"port": "8080"})
     real: mtenant_config.ConfigReader = mtenant_config.Config.load("CRM", environ={})
     number: int = fake.get_int("port")

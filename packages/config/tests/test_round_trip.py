@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -64,8 +65,6 @@ def test_every_text_of_a_secret_file_reads_back_without_its_last_newline(
 
 
 def test_values_of_files_are_literal_too(tmp_path: Path) -> None:
-    import json
-
     texts = [text for text in LOOKALIKES if "\x00" not in text]
     for suffix in ("json", "yaml", "toml"):
         path = tmp_path / f"settings.{suffix}"
