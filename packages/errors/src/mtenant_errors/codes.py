@@ -1,7 +1,7 @@
 """Error codes as constants: the part of an error that a client's program may rely on.
 
-A code is upper case, starts with a letter and has 2 to 63 characters (the grammar that AIP-193
-gives to `ErrorInfo.reason`). It is never renamed once released: clients branch on it, and it is
+A code is upper case, starts with a letter and has 2 to 63 characters (as many as AIP-193 gives to an
+`ErrorInfo.reason`). It is never renamed once released: clients branch on it, and it is
 the end of the problem's `type`. A program keeps its own codes beside its own errors; here are
 the default of every kind, and `VALIDATION_FAILED`, which every service answers alike.
 """

@@ -6,7 +6,8 @@ so to change what a kind means is to change one line here.
 The columns in words:
 
 - `retryable` is a promise to the client: nothing was done, so the same request may be sent again,
-  idempotent or not. Hence 502 and 504 are not: their outcome is unknown. AIP-194 draws the same line.
+  idempotent or not. Hence 502 and 504 are not: their outcome is unknown. AIP-194 retries UNAVAILABLE only;
+  429 and 408 are here as well, since a request that was not let in has done nothing either.
 - `grpc_code` is a projection for programs that speak gRPC too. The way back does not exist: four
   kinds are FAILED_PRECONDITION. Where `google/rpc/code.proto` names no HTTP status, it is the code
   whose description fits: 502 is UNKNOWN and not UNAVAILABLE, which gRPC clients retry.
