@@ -35,19 +35,23 @@ def repeat(call: Callable[[], object]) -> Callable[[int], object]:
     return run
 
 
-def write_settings(directory: Path) -> Path:
-    """Write 80 settings in two sections; 20 more come from the environment."""
-    lines = []
+def write_settings(directory: Path) -> tuple[Path, Path]:
+    """Write 80 settings in two sections, as TOML and as YAML; 20 more come from the environment."""
+    toml, yaml = [], []
     for section in ("default", "production"):
-        lines.append(f"[{section}]\nport = 8080\nname = '{section}'")
+        toml.append(f"[{section}]\nport = 8080\nname = '{section}'")
+        yaml.append(f"{section}:\n  port: 8080\n  name: '{section}'")
         for group in range(GROUPS):
-            lines.append(f"[{section}.group{group}]")
-            lines.extend(f"key{key} = '{section} {key}'" for key in range(FIELDS))
-    path = directory / "settings.toml"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            toml.append(f"[{section}.group{group}]")
+            yaml.append(f"  group{group}:")
+            toml.extend(f"key{key} = '{section} {key}'" for key in range(FIELDS))
+            yaml.extend(f"    key{key}: '{section} {key}'" for key in range(FIELDS))
     for number in range(VARIABLES):
         os.environ[f"CRM_EXTRA__NAME{number}"] = f"value {number}"
-    return path
+    paths = directory / "settings.toml", directory / "settings.yaml"
+    for path, lines in zip(paths, (toml, yaml), strict=True):
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return paths
 
 
 def loading(path: Path) -> Comparison:
@@ -69,7 +73,7 @@ def loading(path: Path) -> Comparison:
     if ours() != theirs():
         raise AssertionError("the two do not read the same")
     return Comparison(
-        "100 settings loaded",
+        f"100 settings loaded, {path.suffix[1:].upper()}",
         [Case("Config.load", repeat(ours)), Case("dynaconf", repeat(theirs))],
         [Bound("Config.load", "dynaconf", 1.3)],
     )
@@ -134,8 +138,8 @@ def attribute() -> Comparison:
 def main() -> int:
     """Run all comparisons."""
     with tempfile.TemporaryDirectory() as directory:
-        path = write_settings(Path(directory))
-        return report("config", [loading(path), reading(path), attribute()])
+        toml, yaml = write_settings(Path(directory))
+        return report("config", [loading(toml), loading(yaml), reading(toml), attribute()])
 
 
 if __name__ == "__main__":

@@ -306,6 +306,31 @@ class TwoSpellings:
 
 
 @dataclass(frozen=True)
+class TwoUnderscores:
+    max__conns: int = 1
+
+
+@dataclass(frozen=True)
+class Trailing:
+    class_: Replica = Replica("x")
+
+
+@dataclass(frozen=True)
+class RangeOfText:
+    name: Annotated[str, Range(1, 5)] = ""
+
+
+@dataclass(frozen=True)
+class RangeOfAnotherType:
+    timeout: Annotated[timedelta, Range(1, 5)] = timedelta(0)
+
+
+@dataclass(frozen=True)
+class EmptyRange:
+    port: Annotated[int, Range()] = 1
+
+
+@dataclass(frozen=True)
 class Itself:
     inner: Itself | None = None
 
@@ -315,7 +340,22 @@ class Unresolved:
     port: NoSuchName  # type: ignore[name-defined]  # noqa: F821 - what is tried
 
 
-@pytest.mark.parametrize("cls", [NotFrozen, NoDataclass, TwoSpellings, Itself, Unresolved, 5])
+@pytest.mark.parametrize(
+    "cls",
+    [
+        NotFrozen,
+        NoDataclass,
+        TwoSpellings,
+        TwoUnderscores,
+        Trailing,
+        RangeOfText,
+        RangeOfAnotherType,
+        EmptyRange,
+        Itself,
+        Unresolved,
+        5,
+    ],
+)
 def test_a_class_that_is_no_settings_class_is_a_fault_of_the_program(cls: Any) -> None:
     with pytest.raises(TypeError):
         MemoryConfig({}).bind(cls)

@@ -48,6 +48,11 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
     assert from_env(Database).host == "from the process"
 
 
+def test_a_prefix_is_an_upper_case_name() -> None:
+    with pytest.raises(ValueError, match="upper-case name"):
+        from_env(Database, prefix="crm", environ={})
+
+
 def test_problems_name_the_variables() -> None:
     environ = {"DB_MAX_OPEN_CONNS": "1001", "DB_CONN_MAX_LIFETIME": "60"}
     with pytest.raises(ConfigError) as caught:
@@ -238,8 +243,10 @@ def test_a_secrets_directory_that_is_a_file_is_a_problem(tmp_path: Path) -> None
 def test_x_file_of_a_dotenv_file_ranks_as_that_file_does(tmp_path: Path) -> None:
     secret, dotenv = tmp_path / "token", tmp_path / ".env"
     secret.write_text("from the file")
-    dotenv.write_text(f"CRM_TOKEN_FILE={secret}\n")
-    assert Config.load("CRM", dotenv=dotenv, environ={}).get_str("token") == "from the file"
+    dotenv.write_text(f"CRM_TOKEN_FILE={secret}\nCRM_PLAIN_FILE={secret}\n")
+    config = Config.load("CRM", dotenv=dotenv, environ={})
+    assert config.get_str("token") == config.get_str("plain") == "from the file"
+    assert config.explain("plain").value == "***"
     environ = {"CRM_TOKEN": "from the process"}
     assert Config.load("CRM", dotenv=dotenv, environ=environ).get_str("token") == "from the process"
 

@@ -259,6 +259,7 @@ BROKEN: dict[str, tuple[str, str, str, int | None]] = {
     "yaml scalar": ("s.yaml", CANARY, "not a table", None),
     "empty key": ("s.json", f'{{"": "{CANARY}"}}', "a key that is no name", None),
     "empty part": ("s.json", f'{{"a..b": "{CANARY}"}}', "a key that is no name", None),
+    "line break in a key": ("s.json", f'{{"a\\nb": "{CANARY}"}}', "a key that is no name", None),
     "two spellings": ("s.toml", f"maxConns = 1\nmax_conns = '{CANARY}'\n", "max_conns twice", 2),
     "dotted twin": ("s.toml", f"'a.b' = 1\n[a]\nb = '{CANARY}'\n", "a.b twice", 3),
     "suffix": ("s.ini", f"x = {CANARY}", "suffix that is none of", None),

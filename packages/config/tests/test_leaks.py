@@ -108,6 +108,7 @@ def test_no_read_of_a_secret_shows_it(tmp_path: Path, method: str, key: str) -> 
         with pytest.raises(ConfigError) as caught:
             getattr(config, method)(key)
         assert CANARY not in everything_about(caught.value)
+        assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 @given(text=st.text(min_size=12))
@@ -220,3 +221,22 @@ def test_a_config_error_is_copied_and_pickled_whole(copied: Callable[[Any], Any]
     again = copied(error)
     assert type(again) is ConfigError
     assert (again.problems, str(again), again.code) == (error.problems, str(error), error.code)
+
+
+def test_what_is_too_long_or_too_deep_is_not_shown(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.yaml"
+    levels = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    bomb.write_text(f"a0: &a0 [x]\n{levels}long: '{'a' * 3000}'\n")
+    report = {
+        line["key"]: line["value"] for line in Config.load("CRM", files=[bomb], environ={}).report()
+    }
+    assert report["long"] == "(a long text)"
+    assert "..." in report["a39"]
+
+
+def test_a_name_with_a_line_break_starts_no_line_of_a_report() -> None:
+    environ = {"CRM_API\nTOKEN": "x", "CRM_PIN\n": "y", "CRM_JWT_KEY": "0"}
+    with pytest.raises(ConfigError) as caught:
+        Config.load("CRM", environ=environ).bind(Wrong)
+    assert "API\nTOKEN" not in str(caught.value)
+    assert "PIN\n" not in str(caught.value).replace("set CRM_PIN\n", "")

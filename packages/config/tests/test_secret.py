@@ -150,6 +150,7 @@ def test_other_names_are_not_taken_for_secrets(key: str) -> None:
         f"host=db password='x {CANARY} y'",
         f"postgresql://db/crm?user=crm&password={CANARY}",
         f"https://example.com/?token={CANARY}",
+        f"https://{CANARY}@example.com/7",
     ],
 )
 def test_passwords_inside_text_are_masked(text: str) -> None:

@@ -11,7 +11,7 @@ from mtenant_config.names import FILE_SUFFIX, near, squash
 from mtenant_config.problem import ConfigError, Problem
 from mtenant_config.schema import FieldType, Leaf, Section, schema_of
 from mtenant_config.secret import MASK, Secret, names_a_secret
-from mtenant_config.setting import Layer, Setting, Unusable, is_secret_value
+from mtenant_config.setting import Setting, Unusable, is_secret_value
 from mtenant_config.source import Source
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def converted(setting: Setting, kind: FieldType, *, secret: bool) -> tuple[objec
     except Refused as refused:
         expected, hint = refused.expected, refused.hint
     hidden = secret or kind.secret or is_secret_value(value)
-    hidden = hidden or setting.origin.layer is Layer.SECRET_FILE or names_a_secret(setting.key)
+    hidden = hidden or setting.is_secret_file or names_a_secret(setting.key)
     quoted = "" if hidden else _quoted(value)
     return None, Problem(
         key=setting.key,

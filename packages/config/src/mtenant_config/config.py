@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,14 +15,12 @@ from mtenant_config.files import (
     read_text,
     walk,
 )
-from mtenant_config.names import fold
+from mtenant_config.names import check_prefix, fold
 from mtenant_config.problem import ConfigError, Problem
 from mtenant_config.reader import Reader
 from mtenant_config.setting import Layer, Origin, Setting
 from mtenant_config.source import Source
 from mtenant_config.variables import SecretsDirectory, Variables
-
-_PREFIX = re.compile(r"[A-Z](?:_?[A-Z0-9])*")
 
 PathLike = str | os.PathLike[str]
 Settings = dict[str, Setting]
@@ -83,8 +80,7 @@ class Config(Reader):
                 says, a key twice; and with every key that is a value here and a section there.
             ValueError: The prefix is no upper-case name.
         """
-        if not _PREFIX.fullmatch(prefix):
-            raise ValueError(f"the prefix {prefix!r} is not an upper-case name such as 'CRM'")
+        check_prefix(prefix)
         _import_dynaconf(environ)
         loading = _Loading(prefix)
         loading.read_variables(dotenv, secrets_dir, environ)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from mtenant_config.binding import bind
+from mtenant_config.names import check_prefix
 from mtenant_config.source import Source
 from mtenant_config.variables import Variables
 
@@ -29,6 +30,7 @@ def from_env(
 
     Raises:
         ConfigError: With every problem of every field.
+        ValueError: The prefix is no upper-case name.
         TypeError: The class is no frozen dataclass, or has a field that no text can be read as.
 
     >>> from dataclasses import dataclass
@@ -49,6 +51,7 @@ def environment(prefix: str | None, environ: Mapping[str, str]) -> Source:
     variables = Variables(environ)
     if prefix is None:
         return Source(None, variables=(variables,))
+    check_prefix(prefix)
     swept = variables.swept(prefix)
     references = variables.references(prefix)
     return Source(prefix, swept, (swept,), (references,), (variables,))

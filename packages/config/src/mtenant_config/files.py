@@ -238,7 +238,7 @@ def walk(
     """
     check_depth(path)
     for key, value in content.items():
-        if not isinstance(key, str) or not all(part.strip() for part in key.split(".")):
+        if not _is_name(key):
             raise FileFault(f"has a key that is no name: {key!r}")
         if isinstance(value, dict):
             yield from walk(value, (*path, key))
@@ -247,6 +247,11 @@ def walk(
         else:
             # Copied, because a YAML alias or the caller's own list may be shared.
             yield (*path, key), copy.deepcopy(value) if isinstance(value, list) else value
+
+
+def _is_name(key: object) -> bool:
+    # A line break in a key would be one in every report about it.
+    return isinstance(key, str) and key.isprintable() and all(p.strip() for p in key.split("."))
 
 
 def check_depth(path: tuple[str, ...]) -> None:

@@ -13,7 +13,15 @@ from collections.abc import Iterable
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NOT_A_LETTER = re.compile(r"[^a-z0-9]+")
 
+_PREFIX = re.compile(r"[A-Z](?:_?[A-Z0-9])*")
+
 FILE_SUFFIX = "_FILE"
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise ValueError for a prefix that is no upper-case name, such as `crm` or `CRM_`."""
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError(f"the prefix {prefix!r} is not an upper-case name such as 'CRM'")
 
 
 def fold(key: str) -> str:
@@ -43,7 +51,7 @@ def key_of(name: str, prefix: str) -> str | None:
     >>> key_of("CRM_DB__HOST", "CRM"), key_of("CRMX_DB__HOST", "CRM"), key_of("CRM_db", "CRM")
     ('db.host', None, None)
     """
-    if not name.startswith(f"{prefix}_") or name != name.upper():
+    if not name.startswith(f"{prefix}_") or name != name.upper() or not name.isprintable():
         return None
     words = name[len(prefix) + 1 :].split("__")
     if any(not word.strip("_") for word in words):

@@ -123,10 +123,8 @@ class Reader:
         Raises:
             ConfigError: The key is not set and there is no default, or the grammar refuses it.
         """
-        try:
-            return self._strs[key]
-        except KeyError:
-            return self._read(key, default, _STR, self._strs)
+        found = self._strs.get(key)
+        return found if found is not None else self._read(key, default, _STR, self._strs)
 
     def get_int(self, key: str, default: D | Missing = MISSING) -> int | D:
         """Return the int of a key.
@@ -137,10 +135,8 @@ class Reader:
         Raises:
             ConfigError: The key is not set and there is no default, or the grammar refuses it.
         """
-        try:
-            return self._ints[key]
-        except KeyError:
-            return self._read(key, default, _INT, self._ints)
+        found = self._ints.get(key)
+        return found if found is not None else self._read(key, default, _INT, self._ints)
 
     def get_bool(self, key: str, default: D | Missing = MISSING) -> bool | D:
         """Return the bool of a key.
@@ -151,10 +147,8 @@ class Reader:
         Raises:
             ConfigError: The key is not set and there is no default, or the grammar refuses it.
         """
-        try:
-            return self._bools[key]
-        except KeyError:
-            return self._read(key, default, _BOOL, self._bools)
+        found = self._bools.get(key)
+        return found if found is not None else self._read(key, default, _BOOL, self._bools)
 
     def get_float(self, key: str, default: D | Missing = MISSING) -> float | D:
         """Return the float of a key, never `nan` or infinity.
@@ -164,10 +158,8 @@ class Reader:
         Raises:
             ConfigError: The key is not set and there is no default, or the grammar refuses it.
         """
-        try:
-            return self._floats[key]
-        except KeyError:
-            return self._read(key, default, _FLOAT, self._floats)
+        found = self._floats.get(key)
+        return found if found is not None else self._read(key, default, _FLOAT, self._floats)
 
     def get_duration(self, key: str, default: D | Missing = MISSING) -> timedelta | D:
         """Return the duration of a key.
@@ -178,10 +170,8 @@ class Reader:
         Raises:
             ConfigError: The key is not set and there is no default, or the grammar refuses it.
         """
-        try:
-            return self._durations[key]
-        except KeyError:
-            return self._read(key, default, _DURATION, self._durations)
+        found = self._durations.get(key)
+        return found if found is not None else self._read(key, default, _DURATION, self._durations)
 
     def get_bytes(self, key: str, default: D | Missing = MISSING) -> ByteSize | D:
         """Return the number of bytes of a key.
@@ -192,10 +182,8 @@ class Reader:
         Raises:
             ConfigError: The key is not set and there is no default, or the grammar refuses it.
         """
-        try:
-            return self._bytes[key]
-        except KeyError:
-            return self._read(key, default, _BYTES, self._bytes)
+        found = self._bytes.get(key)
+        return found if found is not None else self._read(key, default, _BYTES, self._bytes)
 
     def get_list(self, key: str, default: D | Missing = MISSING) -> list[str] | D:
         """Return the texts of a key, as a new list.
@@ -218,11 +206,11 @@ class Reader:
             ConfigError: The key is not set and there is no default, or it is no text. The error
                 does not hold the value.
         """
-        try:
-            return self._secrets[key]
-        except KeyError:
-            self._secret_keys.add(fold(key))
-            return self._read(key, default, _SECRET, self._secrets)
+        found = self._secrets.get(key)
+        if found is not None:
+            return found
+        self._secret_keys.add(fold(key))
+        return self._read(key, default, _SECRET, self._secrets)
 
     def is_set(self, key: str) -> bool:
         """Tell whether a key has a value. The empty text is one; null in a file is none."""

@@ -28,7 +28,7 @@ from mtenant_config.grammar import (
     parse_str,
     split_list,
 )
-from mtenant_config.names import fold, near
+from mtenant_config.names import fold, key_of, near, variable
 from mtenant_config.secret import Secret, names_a_secret
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -182,6 +182,8 @@ def _section(
             raise TypeError(f"{cls.__qualname__}.{field.name} and .{taken[word]} are one key")
         taken[word] = field.name
         path = f"{key}.{word}" if key else word
+        if key_of(variable(path, "X"), "X") != path:
+            raise TypeError(f"{cls.__qualname__}.{field.name}: no variable can mean this name")
         where = f"{cls.__qualname__}.{field.name}"
         nested = _nested(hints[field.name])
         if nested is not None:
@@ -260,7 +262,7 @@ def _type(hint: Any, where: str) -> FieldType:
         plain = _type(get_args(hint)[0], where)
         for extra in _extras(hint):
             if isinstance(extra, Range):
-                plain = _ranged(plain, extra)
+                plain = _ranged(plain, extra, get_args(hint)[0], where)
         return plain
     if hint in _PLAIN:
         return _PLAIN[hint]
@@ -282,7 +284,20 @@ def _type(hint: Any, where: str) -> FieldType:
     )
 
 
-def _ranged(plain: FieldType, bounds: Range) -> FieldType:
+# What a bound of each type may be.
+_BOUNDS: dict[Any, type | tuple[type, ...]] = {
+    int: int,
+    float: (int, float),
+    timedelta: timedelta,
+    ByteSize: int,
+}
+
+
+def _ranged(plain: FieldType, bounds: Range, hint: Any, where: str) -> FieldType:
+    allowed = _BOUNDS.get(_without_none(hint)[0], ())
+    given = [bound for bound in (bounds.minimum, bounds.maximum) if bound is not None]
+    if not given or not all(isinstance(bound, allowed) for bound in given):
+        raise TypeError(f"{where} has a Range that does not fit its type: {bounds!r}")
     expected = f"{plain.expected} {bounds}"
 
     def parse(value: object) -> object:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import ClassVar, NoReturn
 
+from mtenant_config.names import fold
+
 MASK = "***"
 
 _WORDS_INSIDE = re.compile(
@@ -15,7 +17,10 @@ _WORDS_INSIDE = re.compile(
 _WHOLE_WORDS = frozenset(
     {"auth", "dsn", "key", "keys", "pass", "pepper", "pin", "pwd", "salt", "signature"}
 )
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^/?#\s]*?:)[^\s]*(?=@)", re.IGNORECASE)
+_URL_PASSWORD = re.compile(
+    r"(?P<head>[a-z][a-z0-9+.-]{0,30}://[^/?#\s]*?:)[^\s]*(?=@)", re.IGNORECASE
+)
+_URL_TOKEN = re.compile(r"(?P<head>https?://)[^/?#\s@:]+(?=@)", re.IGNORECASE)
 _PARAMETER_PASSWORD = re.compile(
     r"(?P<head>(?:passw\w*|pwd|secret|token|\w*key)\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&;,]+)",
     re.IGNORECASE,
@@ -102,7 +107,7 @@ def names_a_secret(key: str) -> bool:
     >>> [names_a_secret(key) for key in ("db.password", "signing-key", "db.port")]
     [True, True, False]
     """
-    folded = key.lower().replace("-", "_")
+    folded = fold(key)
     words = folded.replace(".", "_").split("_")
     return bool(_WORDS_INSIDE.search(folded)) or not _WHOLE_WORDS.isdisjoint(words)
 
@@ -116,4 +121,5 @@ def without_passwords(text: str) -> str:
     'host=db password=***'
     """
     masked = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
+    masked = _URL_TOKEN.sub(rf"\g<head>{MASK}", masked)
     return _PARAMETER_PASSWORD.sub(rf"\g<head>{MASK}", masked)

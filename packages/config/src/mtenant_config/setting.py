@@ -13,6 +13,13 @@ MAX_SECRET_FILE_BYTES = 1024 * 1024
 """A secret is a password or a key. What is larger is the wrong file."""
 
 
+MAX_SHOWN_TEXT = 2000
+"""Longest text that is shown, in characters: a part of one could show a password unmasked."""
+
+MAX_SHOWN_DEPTH = 4
+"""Deepest list or table that is shown; YAML aliases can make a small one endless."""
+
+
 class Layer(IntEnum):
     """The layers, lowest first: a higher one hides a lower one."""
 
@@ -113,9 +120,14 @@ class Setting:
         """Whether there is a value: null in a file says that there is none."""
         return self.raw is not None
 
+    @property
+    def is_secret_file(self) -> bool:
+        """Whether the value lies in a file of its own, as only secrets do."""
+        return self.origin.layer is Layer.SECRET_FILE or isinstance(self.raw, FileReference)
+
     def shown(self, *, secret: bool) -> str:
         """Return the value as a person may see it; a secret is a mask, whatever its length."""
-        if secret or self.origin.layer is Layer.SECRET_FILE or names_a_secret(self.key):
+        if secret or self.is_secret_file or names_a_secret(self.key):
             return MASK
         return show(self.value)
 
@@ -123,22 +135,24 @@ class Setting:
         return f"<Setting {self.key} at {self.origin}>"
 
 
-def show(value: object) -> str:
+def show(value: object, depth: int = 0) -> str:
     """Return any value as text without the secrets inside it."""
     if isinstance(value, Unusable):
         return f"({value.reason})"
     if isinstance(value, str):
-        return repr(without_passwords(value))
+        return repr(without_passwords(value)) if len(value) <= MAX_SHOWN_TEXT else "(a long text)"
     if getattr(value, "__secret__", False):
         return MASK
+    if isinstance(value, dict | list | tuple) and depth > MAX_SHOWN_DEPTH:
+        return "..."
     if isinstance(value, dict):
         shown = (
-            f"{key}: {MASK if names_a_secret(str(key)) else show(item)}"
+            f"{key}: {MASK if names_a_secret(str(key)) else show(item, depth + 1)}"
             for key, item in value.items()
         )
         return "{" + ", ".join(shown) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(show(item) for item in value) + "]"
+        return "[" + ", ".join(show(item, depth + 1) for item in value) + "]"
     return str(value)
 
 

@@ -90,7 +90,7 @@ class Source:
 
     def near_variable(self, name: str) -> str | None:
         """Return a variable that is set and was probably meant to be `name`."""
-        names = {name for variables in self.variables for name in variables.texts}
+        names = {n for variables in self.variables for n in variables.texts if n.isprintable()}
         return near_variable(name, self.prefix, names)
 
     def own_variables(self) -> Iterator[tuple[str, Variables]]:
@@ -98,7 +98,7 @@ class Source:
         if self.prefix:
             for variables in self.variables:
                 for name in variables.texts:
-                    if name.upper().startswith(f"{self.prefix}_"):
+                    if name.upper().startswith(f"{self.prefix}_") and name.isprintable():
                         yield name, variables
 
 

@@ -93,7 +93,9 @@ class SecretsDirectory:
             names = sorted(entry.name for entry in directory.iterdir())
         except FileNotFoundError:
             return cls({})
-        return cls({n.lower(): str(directory / n) for n in names if not n.startswith(".")})
+        return cls(
+            {n.lower(): str(directory / n) for n in names if n[0] != "." and n.isprintable()}
+        )
 
     def named(self, name: str, key: str) -> Iterator[Setting]:
         """Yield the file that has the name of a variable."""
