@@ -6,12 +6,14 @@ import atexit
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from mtenant_logger.levels import CHOICES, number_of
 from mtenant_logger.line import LIBRARY, Lines
 from mtenant_logger.logger import PROCESS, Logger, flush
+from mtenant_logger.pipeline import Pipeline
 from mtenant_logger.writer import Writer
 
 Format = Literal["json", "console"]
@@ -70,11 +72,12 @@ class LoggerConfig:
 
 
 class _Running:
-    """What `configure` started."""
+    """What `configure` started, and how to undo it."""
 
     def __init__(self) -> None:
         self.lock: Final = threading.Lock()
         self.config: LoggerConfig | None = None
+        self.undo = ExitStack()
 
 
 _running: Final = _Running()
@@ -99,13 +102,20 @@ def configure(config: LoggerConfig) -> None:
                 f"logging is configured already, with {_running.config!r}; a process does it once:"
                 " remove the other call, or use log_context(service=...) for a second application"
             )
-        _start(config)
+        _start(config, _running.undo)
         _running.config = config
     for problem in config.problems:
         Logger(LIBRARY).warning(problem)
 
 
-def _start(config: LoggerConfig) -> None:
+def stop() -> None:
+    """Undo `configure`; for tests."""
+    with _running.lock:
+        _running.undo.close()
+        _running.config = None
+
+
+def _start(config: LoggerConfig, undo: ExitStack) -> None:
     # Not at the top: loguru is for applications; a library that only logs does not load it.
     from mtenant_logger.router import Router  # noqa: PLC0415
     from mtenant_logger.stdlib import Capture  # noqa: PLC0415
@@ -115,9 +125,15 @@ def _start(config: LoggerConfig) -> None:
     router = Router(PROCESS, config.fd, console=console)
     writer = Writer(config.fd, notice=router.notice if console else lines.notice)
     writer.open()
-    PROCESS.threshold = number_of(config.level)
-    PROCESS.use(lines, writer)
+    undo.callback(writer.close)
+    undo.callback(
+        PROCESS.exchange, PROCESS.exchange(Pipeline(lines, writer, number_of(config.level)))
+    )
     router.attach()
+    undo.callback(router.detach)
     PROCESS.take_route(router, router.core, caller=config.caller)
-    Capture(PROCESS, router).attach()
+    capture = Capture(PROCESS, router)
+    capture.attach()
+    undo.callback(capture.detach)
     atexit.register(flush)
+    undo.callback(atexit.unregister, flush)

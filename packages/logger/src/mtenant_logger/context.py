@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import wraps
 from types import TracebackType
@@ -81,12 +82,10 @@ class log_context:  # it is called like a function, as contextlib's are
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
+        # A ValueError: a generator was begun in one context and closed in another, as frameworks do
+        # with dependencies in threads. The fields ended with the context that had them.
+        with suppress(ValueError):
             SCOPE.reset(self._tokens.pop())
-        except ValueError:
-            # A generator was begun in one context and closed in another, as frameworks do with
-            # dependencies in threads. The fields ended with the context that had them.
-            pass
 
 
 def current_request_id() -> str | None:

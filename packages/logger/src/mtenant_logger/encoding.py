@@ -2,13 +2,14 @@
 
 They are given plain data only (see `plain`): exact `str`, `bool`, `None`, `dict` with `str` keys,
 `list`, integers of 64 bits and finite floats. On that they differ in one thing, the exponent of a
-float, and `number` settles it: Python's `repr` is the form that both write.
+float. Such a float is given as `Exact`, and both then write Python's `repr` of it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 try:
@@ -19,15 +20,20 @@ else:
     _HAVE_ORJSON = True
 
 
+class Exact(float):
+    """A float to be written as its `repr`: orjson would write 1e16 for 1e+16.
+
+    orjson does not know subclasses of float and asks what to do; nobody else sees a difference.
+    """
+
+    __slots__ = ()
+
+
 class Encoder(Protocol):
     """Turns plain data into compact UTF-8 JSON, with no escape that JSON does not ask for."""
 
     encode: Callable[[object], bytes]
     """Raises ValueError or TypeError on a lone surrogate."""
-
-    def number(self, value: float) -> object:
-        """Return what stands for a finite float in plain data."""
-        ...
 
 
 class StandardEncoder:
@@ -39,22 +45,18 @@ class StandardEncoder:
         ).encode
         self.encode: Callable[[object], bytes] = lambda value: compact(value).encode()
 
-    def number(self, value: float) -> object:
-        """Return the float itself: the standard encoder writes its `repr`."""
-        return value
-
 
 class OrjsonEncoder:
     """The encoder of orjson."""
 
     def __init__(self) -> None:
-        self.encode: Callable[[object], bytes] = orjson.dumps
-
-    def number(self, value: float) -> object:
-        """Return the float's `repr` as raw JSON: orjson would write 1e16 for 1e+16."""
-        return orjson.Fragment(repr(value).encode())
+        self.encode: Callable[[object], bytes] = partial(orjson.dumps, default=_exactly)
 
 
 def best_encoder() -> Encoder:
     """Return orjson's encoder if there is orjson, else the standard library's."""
     return OrjsonEncoder() if _HAVE_ORJSON else StandardEncoder()
+
+
+def _exactly(value: object) -> object:
+    return orjson.Fragment(repr(value).encode())

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from itertools import islice
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeGuard
 
 from mtenant_logger.plain import Plain
 from mtenant_logger.redaction import Secrets
@@ -31,13 +31,9 @@ def describe(error: object, plain: Plain) -> dict[str, object]:
         error: an exception; or anything else that was given in its place, such as a text.
         plain: masks, bounds, and is told what is lost.
     """
-    if not isinstance(error, BaseException):
-        if isinstance(error, type):
-            return {"type": plain.text(error.__name__, MAX_NAME_BYTES), "message": ""}
-        return {
-            "type": plain.text(type(error).__name__, MAX_NAME_BYTES),
-            "message": _text_of(error, plain),
-        }
+    if not is_exception(error):
+        name = plain.text(type(error).__name__, MAX_NAME_BYTES)
+        return {"type": name, "message": _text_of(error, plain)}
     described = _summary(error, plain)
     related = _related(error)
     chain = [
@@ -56,9 +52,14 @@ def describe(error: object, plain: Plain) -> dict[str, object]:
     return described
 
 
+def is_exception(error: object) -> TypeGuard[BaseException]:
+    """Tell whether this is an exception by its type; `isinstance` would ask the object itself."""
+    return issubclass(type(error), BaseException)
+
+
 def render(error: object, secrets: Secrets) -> str:
     """Return Python's own traceback text, masked and bounded, for people who read a console."""
-    if not isinstance(error, BaseException):
+    if not is_exception(error):
         return ""
     try:
         text = "".join(traceback.format_exception(error, limit=-MAX_FRAMES))

@@ -128,8 +128,7 @@ class Lines:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._service = service
-        self._encoder = encoder if encoder is not None else best_encoder()
-        self._dumps = self._encoder.encode
+        self._dumps = (encoder if encoder is not None else best_encoder()).encode
         self._secrets = secrets
         self._clock = clock
         # The pieces of a quick line that depend on the second, and on the level.
@@ -139,7 +138,7 @@ class Lines:
         }
         self._renew()
 
-    def encode(
+    def encode(  # noqa: PLR0917  # six words of one call; keywords would cost more than they tell
         self,
         source: Source,
         level: int,
@@ -165,18 +164,19 @@ class Lines:
 
     def text_of(self, event: Event) -> str:
         """Return an event's request, tenant and tags as ` name=value`, for the console."""
-        shown = {name: event.identity[name] for name in _IDENTITY if name in event.identity}
+        shown: dict[str, object] = {
+            name: event.identity[name] for name in _IDENTITY if name in event.identity
+        }
         pairs = {**shown, **event.tags}.items()
         return "".join(f" {name}={self._dumps(value).decode()}" for name, value in pairs)
 
     def notice(self, dropped: Mapping[LevelName, int]) -> bytes:
         """Return the line that tells how many lines were dropped, by level."""
         # Of the process, not of the request in whose context the backlog happens to be flushed.
-        return Context().run(
-            self.encode, Named(LIBRARY), WARNING, DROPPED, (), {"dropped": dict(dropped)}, None
-        )
+        tags = {"dropped": dict(dropped)}
+        return Context().run(self.encode, Named(LIBRARY), WARNING, DROPPED, (), tags, None)
 
-    def quick(  # noqa: PLR0912  # each branch is one thing that must not be there
+    def quick(  # noqa: PLR0912, PLR0917  # each branch is one thing that must not be there
         self,
         source: Source,
         level: int,
@@ -205,11 +205,7 @@ class Lines:
                 return None
             kind = type(value)
             if kind is str:
-                if (
-                    len(value) > _SHORT
-                    or "://" in value
-                    or (search is not None and search(value))
-                ):
+                if len(value) > _SHORT or "://" in value or (search is not None and search(value)):
                     return None
             elif kind is int:
                 if not -_SMALL_INT <= value < _SMALL_INT:
@@ -263,7 +259,7 @@ class Lines:
             line = _UNSAFE.sub(_escape, line)
         return line if len(line) <= MAX_LINE_BYTES else None
 
-    def event(
+    def event(  # noqa: PLR0917  # as above
         self,
         source: Source,
         level: int,
@@ -278,7 +274,7 @@ class Lines:
         if self._epoch_of_secrets is not self._secrets.epoch:
             self._renew()
         scope = SCOPE.get()
-        plain = Plain(self._secrets, self._encoder)
+        plain = Plain(self._secrets)
         degraded: list[str] = []
 
         def kept(name: str, value: Any) -> Any:
@@ -303,9 +299,9 @@ class Lines:
                 kept("tags", None)
                 break
             name = self._name(key, fields, plain)
-            fields[name] = kept(name, plain.field(name, value))
+            fields[name] = kept(name, plain.tag(name, value))
         if args:
-            fields["args"] = kept("args", plain.value(args))
+            fields["args"] = kept("args", plain.items(args))
         error = None if err is None else kept("error", describe(err, plain))
         logger = kept("logger", plain.text(source.name, MAX_NAME_BYTES))
         place = None if caller is None else kept("caller", plain.text(caller, MAX_NAME_BYTES))
@@ -357,9 +353,9 @@ class Lines:
 
     def _name(self, key: object, taken: Mapping[str, object], plain: Plain) -> str:
         name = plain.key(key)
-        if name == key and name not in RESERVED and not is_sensitive(name):
-            if len(self._known) < _KNOWN_NAMES and not plain.degraded:
-                self._known.add(name)
+        harmless = name == key and name not in RESERVED and not is_sensitive(name)
+        if harmless and len(self._known) < _KNOWN_NAMES:
+            self._known.add(name)
         while name in RESERVED or name in taken:
             name = f"tag_{name}"
         return name
@@ -372,7 +368,7 @@ class Lines:
 
     def _prepare_scope(self, scope: Scope) -> tuple[Any, ...]:
         epoch = self._epoch
-        plain = Plain(self._secrets, self._encoder)
+        plain = Plain(self._secrets)
         identity = self._identity(scope, plain)
         trace: dict[str, object] = {name: identity.pop(name) for name in _TRACE if name in identity}
         tags, names = self._prepare_tags(scope.tags, plain)
@@ -383,7 +379,7 @@ class Lines:
 
     def _prepare_source(self, source: Source) -> tuple[Any, ...]:
         epoch = self._epoch
-        plain = Plain(self._secrets, self._encoder)
+        plain = Plain(self._secrets)
         tags, names = self._prepare_tags(source.bound, plain)
         name = plain.text(source.name, MAX_NAME_BYTES)
         tail = self._piece({"logger": name}) + b"}\n"
@@ -398,7 +394,7 @@ class Lines:
         fields: dict[str, object] = {}
         for key, value in tags.items():
             name = self._name(key, fields, plain)
-            fields[name] = plain.field(name, value)
+            fields[name] = plain.tag(name, value)
         if plain.degraded or len(fields) > _FEW:
             return b"", None
         return self._piece(fields), frozenset(fields) | frozenset(tags)

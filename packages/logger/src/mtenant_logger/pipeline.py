@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from copy import copy
 from typing import Any, Protocol
 
 from mtenant_logger.levels import WARNING
@@ -77,7 +78,6 @@ class Pipeline:
 
     def __init__(self, lines: Lines, output: Output, threshold: int = WARNING) -> None:
         self.threshold = threshold
-        self._wants_caller = False
         self.use(lines, output)
         self.leave_route()
 
@@ -98,7 +98,13 @@ class Pipeline:
         self._core, self._quiet, self._route = _Sinks, _Sinks.handlers, None
         self._wants_caller = False
 
-    def emit(
+    def exchange(self, other: Pipeline) -> Pipeline:
+        """Work as `other` does from now on, and return a pipeline that works as this one did."""
+        before = copy(self)
+        self.__dict__.update(other.__dict__)
+        return before
+
+    def emit(  # noqa: PLR0917  # as Lines.encode
         self,
         source: Source,
         level: int,
@@ -129,7 +135,7 @@ class Pipeline:
             return
         self._write(level, line)
 
-    def emit_routed(
+    def emit_routed(  # noqa: PLR0917  # as Lines.encode
         self,
         source: Source,
         level: int,

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Final
 from uuid import UUID
 
-from mtenant_logger.encoding import Encoder
+from mtenant_logger.encoding import Exact
 from mtenant_logger.redaction import MASK, Secrets, is_secret, is_sensitive
 
 MAX_DEPTH: Final = 8
@@ -21,6 +21,9 @@ MAX_DEPTH: Final = 8
 
 MAX_STRING_BYTES: Final = 8 * 1024
 """Bytes of one string in UTF-8, before JSON's escapes; a longer one is cut and ends in `…`."""
+
+MAX_TAG_CHARS: Final = 32 * 1024
+"""Characters of all that is nested in one tag, so that no tag takes the whole line."""
 
 MAX_KEY_CHARS: Final = 128
 """Characters of one key; a longer one is cut and ends in `…`."""
@@ -47,19 +50,25 @@ class Plain:
             cycle, no number, no text. Masking a secret is no loss and does not set it.
     """
 
-    __slots__ = ("_encoder", "_open", "_room", "_secrets", "degraded")
+    __slots__ = ("_open", "_room", "_secrets", "degraded")
 
-    def __init__(self, secrets: Secrets, encoder: Encoder) -> None:
+    def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
-        self._encoder = encoder
-        # Characters that may still be added. Each value counts at least the two bytes that it takes
-        # in the line, so what a fast path could write in full is never cut here.
-        self._room = MAX_LINE_BYTES
+        self._room = MAX_TAG_CHARS
         self._open: set[int] = set()
         self.degraded = False
 
-    def field(self, key: str, value: object, depth: int = 0) -> object:
-        """Return what is written for a field of this name; never raises an `Exception`."""
+    def tag(self, key: str, value: object) -> object:
+        """Return what is written for a tag of this name; never raises an `Exception`."""
+        self._room = MAX_TAG_CHARS
+        return self._field(key, value, 0)
+
+    def items(self, values: Iterable[object]) -> list[object]:
+        """Return what is written for several values, within the bounds of one tag."""
+        self._room = MAX_TAG_CHARS
+        return self._items(values, 0)
+
+    def _field(self, key: str, value: object, depth: int) -> object:
         # Whether there is a password is no secret, and often what one looks for.
         if is_sensitive(key) and value is not None and type(value) is not bool:
             return MASK
@@ -114,6 +123,8 @@ class Plain:
     def _convert(self, value: object, depth: int) -> object:  # noqa: PLR0912  # one table of types
         if is_secret(value):
             return MASK
+        if id(value) in self._open:
+            return self._lost("<cycle>")
         match value:
             case Enum():
                 return self.value(value.value, depth + 1)
@@ -156,7 +167,7 @@ class Plain:
         if ALIKE_FROM <= abs(value) < ALIKE_BELOW or value == 0.0:
             return value
         if math.isfinite(value):
-            return self._encoder.number(value)
+            return Exact(value)
         return self._lost("NaN" if value != value else "Infinity" if value > 0 else "-Infinity")  # noqa: PLR0124  # NaN is what differs from itself
 
     def _bytes(self, value: bytes | bytearray | memoryview) -> str:
@@ -164,9 +175,7 @@ class Plain:
         # Not base64: a secret must be found in it, and a person should be able to read it.
         return self.text(raw.decode("utf-8", "backslashreplace"))
 
-    def _mapping(self, value: Mapping[object, object], depth: int) -> object:
-        if id(value) in self._open:
-            return self._lost("<cycle>")
+    def _mapping(self, value: Mapping[object, object], depth: int) -> dict[str, object]:
         self._open.add(id(value))
         try:
             # A copy first: another thread may change it while its values are converted.
@@ -176,14 +185,12 @@ class Plain:
                 key = self.key(raw_key)
                 while key in plain:  # 1 and "1", or two long keys that were cut alike
                     key = self._lost(key + "_")
-                plain[key] = self.field(key, item, depth + 1)
+                plain[key] = self._field(key, item, depth + 1)
             return plain
         finally:
             self._open.discard(id(value))
 
-    def _items(self, value: Iterable[object], depth: int) -> object:
-        if id(value) in self._open:
-            return self._lost("<cycle>")
+    def _items(self, value: Iterable[object], depth: int) -> list[object]:
         self._open.add(id(value))
         try:
             return [self.value(item, depth + 1) for item in list(islice(value, self._room))]

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 from urllib.parse import quote, quote_plus
 
@@ -60,7 +61,7 @@ def is_sensitive(key: str) -> bool:
     words = [word.lower().removesuffix("s") for word in _WORD.findall(key)]
     if not _SENSITIVE.isdisjoint(words):
         return True
-    return any(pair in _SENSITIVE_PAIRS for pair in zip(words, words[1:], strict=False))
+    return any(pair in _SENSITIVE_PAIRS for pair in pairwise(words))
 
 
 def is_secret(value: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger as loguru_logger
@@ -57,10 +58,8 @@ class Router:
 
     def attach(self) -> None:
         """Take the place of loguru's own standard error sink; other sinks stay."""
-        try:
+        with suppress(ValueError):  # the program has removed it already
             loguru_logger.remove(0)
-        except ValueError:  # the program has removed it already
-            pass
         threshold = self._pipeline.threshold
         # diagnose would print local variables, and backtrace frames that the error never passed.
         if self.console:
@@ -87,10 +86,8 @@ class Router:
 
     def detach(self) -> None:
         """Leave loguru without our sink."""
-        try:
+        with suppress(ValueError):  # the program has removed it already
             loguru_logger.remove(self._own)
-        except ValueError:  # the program has removed it already
-            pass
 
     def is_quiet(self) -> object | None:
         """Return loguru's mapping of sinks if only ours is in it, else None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from typing import Final
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
@@ -19,13 +20,12 @@ def current_ids() -> tuple[str, str] | None:
     module = sys.modules.get("opentelemetry.trace")
     if module is None:
         return None
-    try:
+    # Half imported by another thread, or not what it seems: then there is no span.
+    with suppress(Exception):
         context = module.get_current_span().get_span_context()
-        if not context.is_valid:
-            return None
-        return f"{context.trace_id:032x}", f"{context.span_id:016x}"
-    except Exception:  # half imported by another thread, or not what it seems
-        return None
+        if context.is_valid:
+            return f"{context.trace_id:032x}", f"{context.span_id:016x}"
+    return None
 
 
 def parse_traceparent(header: str) -> str | None:

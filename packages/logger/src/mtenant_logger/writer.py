@@ -160,7 +160,9 @@ class Writer:
         deadline = time.monotonic() + seconds
         while True:
             with self._lock:
-                if self._phase is _WRITING:  # called by a signal handler amid a write of this very thread
+                if (
+                    self._phase is _WRITING
+                ):  # called by a signal handler amid a write of this very thread
                     return False
                 state = self._advance()
             if state is _State.EMPTY:
