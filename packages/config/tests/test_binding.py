@@ -254,6 +254,11 @@ class CrossChecked:
 class Outer:
     inner: CrossChecked
     port: int = 1
+    keys: tuple[Secret, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.port == 13:
+            raise ValueError(" ".join(key.reveal() for key in (self.inner.password, *self.keys)))
 
 
 def test_a_check_across_fields_lands_in_the_same_error() -> None:
@@ -264,6 +269,27 @@ def test_a_check_across_fields_lands_in_the_same_error() -> None:
     assert (first.key, second.key) == ("port", "inner")
     assert second.message == "minimum is above maximum, password ***"
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+def test_the_words_of_a_check_show_no_secret_of_any_section() -> None:
+    values = {"inner.password": "canary-1", "keys": "canary-2, canary-22", "port": "13"}
+    found = problem(lambda: MemoryConfig(values).bind(Outer))
+    assert (found.key, found.message) == ("Outer", "*** *** ***")
+
+
+def test_a_default_section_is_taken_as_it_is() -> None:
+    @dataclass(frozen=True)
+    class Special(Replica):
+        extra: int = 5
+
+    special = Special("x")
+
+    @dataclass(frozen=True)
+    class Holder:
+        replica: Replica = special
+
+    assert MemoryConfig({}).bind(Holder).replica is special
+    assert MemoryConfig({"replica.weight": "2"}).bind(Holder).replica == Replica("x", 2)
 
 
 def test_a_check_without_words_is_still_a_problem() -> None:
@@ -476,6 +502,11 @@ def test_a_variable_of_ours_that_differs_in_separators_or_case_is_reported(
     assert (found.key, found.kind) == (name, "unknown")
     assert found.suggestion == "did you mean CRM_DB__HOST?"
     assert "canary" not in str(found)
+
+
+def test_a_misspelt_reference_to_a_file_is_reported(write: Write) -> None:
+    (found,) = strangers(write, "", {"CRM_DB_HOST_FILE": "/run/secrets/host"})
+    assert found.suggestion == "did you mean CRM_DB__HOST_FILE?"
 
 
 def test_a_misspelt_variable_of_a_dotenv_file_is_reported_with_its_line(write: Write) -> None:

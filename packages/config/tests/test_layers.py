@@ -182,6 +182,31 @@ def test_without_an_environment_only_the_default_section_counts(write: Write) ->
     assert (config.get_str("x"), config.is_set("y")) == ("1", False)
 
 
+@pytest.mark.parametrize(
+    ("env", "sections"),
+    [("prodution", ["production"]), ("production", ["default", "prodution"])],
+    ids=["environment", "section"],
+)
+def test_a_misspelt_environment_or_section_is_a_problem(
+    write: Write, env: str, sections: list[str]
+) -> None:
+    file = write("s.toml", "\n".join(f"[{section}]\nx = '1'" for section in sections))
+    with pytest.raises(ConfigError) as caught:
+        Config.load("CRM", files=[file], env=env, environ={})
+    (problem,) = caught.value.problems
+    assert problem.suggestion == (
+        f"did you mean {sections[-1]}? If not, add an empty section [{env}]"
+    )
+    write("s.toml", file.read_text() + f"\n[{env}]\n")
+    Config.load("CRM", files=[file], env=env, environ={})
+
+
+@pytest.mark.parametrize("env", ["prod1", "preproduction", "staging", "local"])
+def test_an_environment_without_a_section_is_no_problem(write: Write, env: str) -> None:
+    file = write("s.toml", "[default]\nx = '1'\n[production]\nx = '2'\n[prod2]\nx = '3'\n")
+    assert Config.load("CRM", files=[file], env=env, environ={}).get_str("x") == "1"
+
+
 def test_a_file_without_sections_counts_as_default(write: Write) -> None:
     file = write("s.toml", "x = '1'\n[db]\nhost = 'h'\n")
     config = Config.load("CRM", files=[file], env="production", environ={})
@@ -358,6 +383,32 @@ def test_null_where_others_have_a_section_says_nothing(write: Write) -> None:
     assert config.get_str("db.host") == "x"
 
 
+NULLS: list[tuple[list[str], list[str]]] = [
+    (["db: ~", "db: {host: x}"], ["db.host"]),
+    (["db: {host: x}", "db: ~"], ["db.host"]),
+    (["db: ~", "db: x", "db: {host: ~}"], ["db"]),
+    (["db: {host: ~}", "db: x"], ["db"]),
+    (["db: ~\ndb.host: ~"], []),
+    (["db: ~\ndb.host: x"], ["db.host"]),
+    (["a: {b: ~}", "a: {b: {c: x}}", "a: ~"], ["a.b.c"]),
+]
+
+
+@pytest.mark.parametrize(("texts", "keys"), NULLS, ids=map(str, range(len(NULLS))))
+def test_null_neither_makes_nor_hides_a_section(
+    write: Write, texts: list[str], keys: list[str]
+) -> None:
+    files = [write(f"{number}.yaml", text) for number, text in enumerate(texts)]
+    config = Config.load("CRM", files=files, environ={})
+    assert [line["key"] for line in config.report()] == keys
+
+
+def test_a_null_beside_a_value_does_not_hide_a_collision(write: Write) -> None:
+    files = [write("1.yaml", "db: ~"), write("2.yaml", "db: x"), write("3.yaml", "db: {host: y}")]
+    with pytest.raises(ConfigError, match="is a value at"):
+        Config.load("CRM", files=files, environ={})
+
+
 def test_null_in_a_higher_layer_unsets(write: Write) -> None:
     file = write("s.yaml", "default:\n  x: 1\nproduction:\n  x: ~\n")
     config = Config.load("CRM", files=[file], env="production", environ={})
@@ -445,6 +496,9 @@ def test_overrides_are_checked_like_a_file() -> None:
     overrides: dict[Any, Any] = {"db": {1: "x"}}
     found = problems(lambda: Config.load("CRM", overrides=overrides, environ={}))
     assert found == [("overrides", "has a key that is no name: 1")]
+    twice = {"maxConns": 1, "max_conns": 2}
+    found = problems(lambda: Config.load("CRM", overrides=twice, environ={}))
+    assert found == [("overrides", "has max_conns twice")]
 
 
 def test_threads_read_one_config_at_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import mtenant_config
 from mtenant_config import Config, Env, from_env
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -179,6 +181,13 @@ except ConfigError as error:
     )
     assert "unset REDIS_PORT_FOR_DYNACONF" in done.stdout
     assert "canary" not in done.stdout
+
+
+def test_one_file_imports_dynaconf() -> None:
+    package = Path(mtenant_config.__file__).parent
+    imports = re.compile(r"^\s*(import|from) dynaconf", re.MULTILINE)
+    found = [path.name for path in package.glob("**/*.py") if imports.search(path.read_text())]
+    assert found == ["_dynaconf.py"]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import TypeVar, cast
 
 from mtenant_config.grammar import Refused
@@ -103,12 +102,18 @@ def _quoted(value: object) -> str:
     return f", got {text}" if len(text) <= MAX_SHOWN and "@" not in text else ""
 
 
-@dataclass
-class _Failed:
-    """Stands for a section that could not be made."""
+def _secrets_in(value: object) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _secrets_in(item)
+    elif value is not None:
+        yield Secret(str(value))
 
 
-_FAILED = _Failed()
+_FAILED = object()
+"""Stands for a section that could not be made."""
 
 
 class _Binder:
@@ -119,6 +124,7 @@ class _Binder:
         self.at = at
         self.schema = schema
         self.problems: list[Problem] = []
+        self.secrets: list[Secret] = []
         self.leaves: Mapping[str, Leaf] = {
             self.full(leaf.key): leaf for leaf in schema.all_leaves()
         }
@@ -136,7 +142,6 @@ class _Binder:
             base: An instance that stands in for the class's own defaults.
         """
         values: dict[str, object] = {}
-        revealed: list[str] = []
         failed = False
         for leaf in section.leaves:
             setting = self.lookup(leaf)
@@ -157,25 +162,29 @@ class _Binder:
                 failed = True
                 continue
             values[leaf.name] = value
-            if leaf.secret and isinstance(value, Secret | str):
-                revealed.append(value if isinstance(value, str) else value.reveal())
+            if leaf.secret:
+                self.secrets.extend(_secrets_in(value))
         for inner in section.sections:
             if base is not None:
                 default = getattr(base, inner.name)
             else:
                 default = inner.default() if inner.default else None
-            if default is not None or inner.required or self.is_present(inner):
+            if inner.required or self.is_present(inner):
                 values[inner.name] = self.make(inner, default)
                 failed = failed or values[inner.name] is _FAILED
-        return _FAILED if failed else self.construct(section, values, revealed)
+            elif base is not None:
+                values[inner.name] = default
+        return _FAILED if failed else self.construct(section, values)
 
-    def construct(self, section: Section, values: dict[str, object], revealed: list[str]) -> object:
+    def construct(self, section: Section, values: dict[str, object]) -> object:
         try:
             return section.cls(**values)
         except ValueError as exc:
             reason = str(exc) or "the values do not fit together"
-        for text in revealed:
-            reason = reason.replace(text, MASK) if text else reason
+        # The words are the class's own, and may quote what it was given. Longest first: a secret
+        # may be a part of another.
+        for text in sorted((s.reveal() for s in self.secrets if s), key=len, reverse=True):
+            reason = reason.replace(text, MASK)
         self.problems.append(
             Problem(self.full(section.key) or section.cls.__name__, "invalid", reason)
         )
@@ -225,9 +234,9 @@ class _Binder:
         does for every service.
         """
         known = {self.source.variable(key) for key in self.leaves}
+        known |= {name + FILE_SUFFIX for name in known}
         by_letters = {squash(name): name for name in known}
-        taken = known | self.env_names
-        taken |= {name + FILE_SUFFIX for name in taken}
+        taken = known | self.env_names | {name + FILE_SUFFIX for name in self.env_names}
         for name, variables in self.source.own_variables():
             meant = by_letters.get(squash(name))
             if meant is None or name in taken:

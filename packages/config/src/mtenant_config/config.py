@@ -15,7 +15,7 @@ from mtenant_config.files import (
     read_text,
     walk,
 )
-from mtenant_config.names import check_prefix, fold
+from mtenant_config.names import check_prefix, fold, misspelt, sections_of
 from mtenant_config.problem import ConfigError, Problem
 from mtenant_config.reader import Reader
 from mtenant_config.setting import Layer, Origin, Setting
@@ -81,7 +81,7 @@ class Config(Reader):
             ValueError: The prefix is no upper-case name.
         """
         check_prefix(prefix)
-        _import_dynaconf(environ)
+        _import_dynaconf()
         loading = _Loading(prefix)
         loading.read_variables(dotenv, secrets_dir, environ)
         env = loading.choose_env(env)
@@ -90,7 +90,7 @@ class Config(Reader):
         return cls(loading.source(), env)
 
 
-def _import_dynaconf(environ: Mapping[str, str]) -> None:
+def _import_dynaconf() -> None:
     """Import it here, where it can be said why it failed: it parses variables of its own."""
     try:
         importlib.import_module("mtenant_config._dynaconf")
@@ -100,7 +100,7 @@ def _import_dynaconf(environ: Mapping[str, str]) -> None:
         reason = f"cannot be imported ({type(exc).__name__})"
     else:
         return
-    own = ", ".join(sorted(name for name in environ if name.endswith("_FOR_DYNACONF")))
+    own = ", ".join(sorted(name for name in os.environ if name.endswith("_FOR_DYNACONF")))
     raise ConfigError(
         [Problem("dynaconf", "unreadable", reason, suggestion=f"unset {own}" if own else None)]
     )
@@ -166,6 +166,7 @@ class _Loading:
         extra = [SettingsFile.read(path, env, optional=True) for path in optional]
         for file in files + extra:
             self.problems.extend(file.problems)
+        self.check_env(env, set[str]().union(*(file.section_names for file in files + extra)))
         self.file_names = [str(file.path) for file in files]
         # Of the required files every [default] lies below every [env]: what is said for
         # production must not be undone by what another file says for everybody.
@@ -175,10 +176,23 @@ class _Loading:
             self.files.append(file.sections.get(DEFAULT_SECTION, {}))
             self.files.append(file.sections.get(env, {}) if env else {})
 
+    def check_env(self, env: str | None, sections: set[str]) -> None:
+        """Report an environment, or a section, that seems to be misspelt.
+
+        Otherwise a program would run in production with what was meant for everybody.
+        """
+        meant = misspelt(env, sections) if env and env not in sections else None
+        if meant:
+            reason = f"no file has a section for the environment {env}"
+            hint = f"did you mean {meant}? If not, add an empty section [{env}]"
+            self.problems.append(Problem("ENVIRONMENT", "unknown", reason, suggestion=hint))
+
     def read_overrides(self, overrides: Mapping[str, object]) -> None:
         try:
             for path, value in walk(dict(overrides)):
                 key = fold(".".join(path))
+                if key in self.overrides:
+                    self.problems.append(Problem("overrides", "conflict", f"has {key} twice"))
                 self.overrides[key] = Setting(key, value, Origin(Layer.OVERRIDE, "overrides"))
         except FileFault as fault:
             self.problems.append(Problem("overrides", "unreadable", fault.reason))
@@ -208,26 +222,24 @@ class _Loading:
 def _collisions(layers: list[Settings]) -> Iterator[Problem]:
     """Yield a problem for each key that is a value in one place and a section in another.
 
-    A null makes no section: `db: null` in a file says that nothing is set, and is taken out.
+    A null is no value: `db: null` beside `db.host` says nothing, and is taken out.
     """
     holders: dict[str, Setting] = {}
     for layer in layers:
         for key, setting in layer.items():
-            holders.setdefault(key, setting)
-    for key, setting in list(holders.items()):
-        parts = key.split(".")
-        for length in range(1, len(parts)):
-            outer = holders.get(".".join(parts[:length]))
+            if key not in holders or not holders[key].is_set:
+                holders[key] = setting
+    for key, setting in holders.items():
+        for section in sections_of(key):
+            outer = holders.get(section)
             if outer is None:
                 continue
-            if outer.is_set:
+            if outer.is_set and setting.is_set:
                 yield Problem(
-                    outer.key,
+                    section,
                     "conflict",
                     f"is a value at {outer.origin}, and a section at {setting.origin}",
-                    suggestion=f"{key} needs {outer.key} to be a section",
+                    suggestion=f"{key} needs {section} to be a section",
                 )
-            else:
-                for layer in layers:
-                    layer.pop(outer.key, None)
-                del holders[outer.key]
+            for layer in layers:
+                layer.pop(key if outer.is_set else section, None)

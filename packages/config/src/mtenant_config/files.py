@@ -146,6 +146,7 @@ class SettingsFile:
     path: Path
     problems: list[Problem] = field(default_factory=list)
     sections: dict[str, dict[str, Setting]] = field(default_factory=dict)
+    section_names: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], env: str | None, *, optional: bool) -> SettingsFile:
@@ -182,6 +183,7 @@ class SettingsFile:
             layer = Layer.OPTIONAL_FILE if optional else Layer.FILE
             self.sections[DEFAULT_SECTION] = self.flatten(content, document.lines, layer, ())
             return
+        self.section_names = set(tables.values())
         for name, value in content.items():
             if name not in tables:
                 self.problem(

@@ -60,6 +60,16 @@ def key_of(name: str, prefix: str) -> str | None:
     return key if variable(key, prefix) == name else None
 
 
+def sections_of(key: str) -> list[str]:
+    """Return the sections around a key, the outermost first.
+
+    >>> sections_of("a.b.c")
+    ['a', 'a.b']
+    """
+    parts = key.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
+
+
 def squash(name: str) -> str:
     """Return what is left of a name without case and separators.
 
@@ -87,6 +97,16 @@ def near(name: str, candidates: Iterable[str]) -> str | None:
         return by_letters[wanted]
     close = difflib.get_close_matches(wanted, by_letters, n=1, cutoff=0.75)
     return by_letters[close[0]] if close else None
+
+
+def misspelt(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that `word` is a slip of, or None; `prod1` is no slip of `prod2`.
+
+    >>> misspelt("prodution", ["production"]), misspelt("prod1", ["prod2"])
+    ('production', None)
+    """
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.92)
+    return close[0] if close else None
 
 
 def without_prefix(name: str, prefix: str | None) -> str | None:

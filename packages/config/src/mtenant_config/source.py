@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mtenant_config.names import near_variable, variable
+from mtenant_config.names import near_variable, sections_of, variable
 from mtenant_config.setting import Layer, Setting
 from mtenant_config.variables import SecretsDirectory, Variables
 
@@ -38,7 +38,7 @@ class Source:
     def effective(self) -> dict[str, Setting]:
         """Return for each key the setting that counts, references included."""
         effective = dict(self.winners)
-        sections = {key[:at] for key in self.winners for at in _dots(key)}
+        sections = {section for key in self.winners for section in sections_of(key)}
         for references in self.references:
             for key, setting in references.items():
                 current = effective.get(key)
@@ -100,10 +100,3 @@ class Source:
                 for name in variables.texts:
                     if name.upper().startswith(f"{self.prefix}_") and name.isprintable():
                         yield name, variables
-
-
-def _dots(key: str) -> Iterator[int]:
-    at = key.find(".")
-    while at != -1:
-        yield at
-        at = key.find(".", at + 1)
