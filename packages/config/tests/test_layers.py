@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mtenant_config import Config, ConfigError
 from mtenant_config._dynaconf import merge
+from mtenant_config.names import fold
 from mtenant_config.setting import Layer, Origin, Setting
 
 Write = Callable[[str, str], Path]
@@ -118,7 +119,12 @@ def test_all_layers_together(tmp_path: Path) -> None:
     assert str(explained).splitlines()[0] == "db.x = 'overrides'  (overrides)"
 
 
-KEYS = st.sampled_from(["a", "b.c", "b.d", "b.e.f", "g.h"])
+WORDS = st.text(st.characters(exclude_characters="."), min_size=1, max_size=3).map(fold)
+# None is a section of another.
+KEYS = st.one_of(
+    st.sampled_from(["a", "b.c", "b.d", "b.e.f", "g.h"]),
+    st.tuples(st.just("x"), WORDS, WORDS).map(".".join),
+)
 
 
 @given(st.lists(st.dictionaries(KEYS, st.integers()), max_size=6))
