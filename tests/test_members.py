@@ -78,7 +78,9 @@ def test_the_front_door_runs_nothing(member: Path) -> None:
 
     assert isinstance(docstring, ast.Expr)
     for statement in rest:
-        is_all = isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__"
+        is_all = (
+            isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__"
+        )
         assert isinstance(statement, ast.Import | ast.ImportFrom) or is_all, ast.unparse(statement)
 
 

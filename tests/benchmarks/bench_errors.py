@@ -75,14 +75,14 @@ BODY_WITH_MORE = json.loads(_ours_with_more())
 
 def _plain() -> str:
     try:
-        raise PlainError(MESSAGE)  # noqa: TRY301 - it is what is measured
+        raise PlainError(MESSAGE)
     except PlainError:
         return json.dumps(BODY)
 
 
 def _plain_with_more() -> str:
     try:
-        raise PlainError(MESSAGE)  # noqa: TRY301 - it is what is measured
+        raise PlainError(MESSAGE)
     except PlainError:
         return json.dumps(BODY_WITH_MORE)
 
@@ -101,7 +101,7 @@ def _rendering() -> Comparison:
 
         def starlette() -> str:
             try:
-                raise HTTPException(404, BODY)  # noqa: TRY301 - it is what is measured
+                raise HTTPException(404, BODY)
             except HTTPException as exc:
                 # What JSONResponse.render does with it.
                 return json.dumps(

@@ -214,7 +214,7 @@ def test_a_config_error_is_an_internal_error_that_tells_a_caller_nothing() -> No
 
 
 @pytest.mark.parametrize(
-    "copied", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]  # noqa: S301 - our own bytes
+    "copied", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]
 )  # fmt: skip
 def test_a_config_error_is_copied_and_pickled_whole(copied: Callable[[Any], Any]) -> None:
     error = config_error()

@@ -133,7 +133,7 @@ print(json.dumps([config.get_list("hosts"), config.get("db"+".host"), config.get
 
 
 def run(cwd: Path, environ: dict[str, str]) -> str:
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=cwd,
         env={"PATH": os.defpath, "CRM_DB__PORT": "5432", **environ},
@@ -170,7 +170,7 @@ try:
 except ConfigError as error:
     print(error)
 """
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
         env={"PATH": os.defpath, "REDIS_PORT_FOR_DYNACONF": "canary"},
@@ -209,7 +209,7 @@ def test_one_file_imports_dynaconf() -> None:
 )
 def test_dynaconf_is_not_imported_by(program: str, tmp_path: Path) -> None:
     after = "\nimport sys; sys.exit(any(m.partition('.')[0] == 'dynaconf' for m in sys.modules))"
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(
         [sys.executable, "-c", program + after], cwd=tmp_path, check=False, timeout=60
     )
     assert done.returncode == 0

@@ -11,7 +11,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs_to_completion(example: Path) -> None:
-    done = subprocess.run(  # noqa: S603 - our own files
+    done = subprocess.run(
         [sys.executable, "-W", "error", example],
         capture_output=True,
         text=True,
