@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -74,8 +75,17 @@ def test_kill_9_leaves_no_process_and_no_directory(
     eventually(lambda: left() == [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP])
-@pytest.mark.parametrize("moment", ["mtenant-devstack-run-*", "*/*/data", "*/initdb.log", "*/*/*"])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        *itertools.product(
+            ["mtenant-devstack-run-*", "*/initdb.log", "*/*/data", "*/*/*"],
+            [signal.SIGTERM, signal.SIGKILL],
+        ),
+        ("*/initdb.log", signal.SIGINT),
+        ("*/initdb.log", signal.SIGHUP),
+    ],
+)
 def test_an_end_in_the_middle_of_the_start_leaves_nothing(  # noqa: PLR0917 -- fixtures
     number: int, moment: str, crm: Crm, left: Left, eventually: Eventually, open_tmp: Path
 ) -> None:
@@ -208,6 +218,18 @@ def test_up_with_ports_and_data_is_durable(
 
     assert [*(open_tmp / "data" / "valkey").glob("appendonlydir/*")]
     assert left() == []
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    assert main(["up", "--data", str(tmp_path / "file" / "data")]) == 1
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("crm: ")
+    assert str(tmp_path / "file") in line
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http"])

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -185,6 +186,18 @@ def test_data_that_the_servers_account_cannot_reach_is_named(open_tmp: Path) -> 
         Stack(mode="durable", data=closed / "data"),
     ):
         raise AssertionError("it started")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the servers to another account")
+def test_a_tmpdir_that_the_servers_account_cannot_reach_is_passed_over(
+    open_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = open_tmp / "closed"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(closed))
+
+    with Stack(["postgres"]) as stack:
+        assert closed not in stack.directory.parents
 
 
 def test_outside_its_block_a_stack_says_how_it_is_used() -> None:

@@ -207,11 +207,32 @@ def test_a_watcher_that_does_not_end_is_killed_and_cleaned_up_after(
         directory, client = stack.directory, stack._client
         assert client is not None
         everybody = family(client.pid)
-        monkeypatch.setattr("mtenant_devstack.client.GRACE", -2.4)  # 2 * GRACE + 5 is 0.2 s
+        monkeypatch.setattr("mtenant_devstack.client.CLOSE_TIMEOUT", 0.2)
         os.kill(client.pid, signal.SIGSTOP)
 
     assert gone(everybody)
     assert not directory.exists()
+
+
+def test_a_server_that_outlives_a_killed_watcher_is_killed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Eventually,
+    gone: Callable[[list[Process]], bool],
+) -> None:
+    monkeypatch.setattr("mtenant_devstack.client.GRACE", 0.1)
+    deaf = "import signal\nfor n in (signal.SIGINT, signal.SIGTERM): signal.signal(n, print)\n"
+    code = deaf + "print(1, flush=True)\nwhile True: signal.pause()"
+    client = WatcherClient()
+    child = client.spawn([sys.executable, "-c", code], cwd=tmp_path, env={}, log=tmp_path / "log")
+    eventually((tmp_path / "log").read_text)
+    process = find(child.pid)
+    assert process is not None
+    os.kill(client.pid, signal.SIGKILL)
+
+    client.close()
+
+    assert gone([process])
 
 
 def test_an_orphan_of_a_server_is_killed_with_the_stack(

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _interruptible():
             status: int = arguments.command(arguments)
             return status
-    except DevstackError as exc:
+    except (DevstackError, OSError) as exc:  # OSError: a directory that cannot be made, a full disk
         _note(f"crm: {exc}")
         return 1
     except KeyboardInterrupt:

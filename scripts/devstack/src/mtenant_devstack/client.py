@@ -22,6 +22,7 @@ from mtenant_devstack.process import Process, descendants, find
 from mtenant_devstack.watcher import GRACE, POLL
 
 TAIL = 20  # lines of a log that an error shows
+CLOSE_TIMEOUT = 2 * GRACE + 5  # seconds; the watcher itself waits GRACE, kills, and waits again
 
 
 class Child:
@@ -183,7 +184,7 @@ class WatcherClient:
             self._requests.write(b'\n{"id": 0, "do": "close"}\n')
         self._requests.close()
         try:
-            status = self._watcher.wait(2 * GRACE + 5)
+            status = self._watcher.wait(CLOSE_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._watcher.kill()
             status = self._watcher.wait()
@@ -206,11 +207,21 @@ class WatcherClient:
         return line
 
     def _clean_up(self) -> None:
-        """Do what a killed watcher could not. On Linux the kernel has signalled the servers."""
-        ours = [process for process in self._processes if find(process.pid) == process]
-        for process in ours:
-            for member in (process, *descendants(process.pid)):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(member.pid, signal.SIGKILL)
+        """Do what a killed watcher could not. On Linux the kernel has signalled the servers too."""
+        started = [process for process in self._processes if find(process.pid) == process]
+        everybody = started + [m for process in started for m in descendants(process.pid)]
+        # SIGINT ends each of the servers in good order; who does not end in time is killed.
+        for number, processes in ((signal.SIGINT, started), (signal.SIGKILL, everybody)):
+            for process in processes:
+                if find(process.pid) == process:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, number)
+            _await_end(everybody)
         for directory in self._directories:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _await_end(processes: list[Process]) -> None:
+    deadline = time.monotonic() + GRACE
+    while any(find(p.pid) == p for p in processes) and time.monotonic() < deadline:
+        time.sleep(POLL)

@@ -79,7 +79,12 @@ async def ask_nats(url: str) -> str:
     import nats  # noqa: PLC0415 -- drivers come with the extra [demo]
 
     client = await nats.connect(
-        url, connect_timeout=TIMEOUT, allow_reconnect=False, error_cb=_ignore_error
+        url,
+        connect_timeout=TIMEOUT,
+        allow_reconnect=False,
+        max_reconnect_attempts=1,  # holds for the first connect too, whatever allow_reconnect is
+        reconnect_time_wait=0,
+        error_cb=_ignore_error,
     )
     try:
         jetstream, name = client.jetstream(timeout=TIMEOUT), f"demo_{uuid.uuid4().hex}"
