@@ -49,6 +49,7 @@ class Place:
             f"create schema {schema}",
             f"grant usage on schema {schema} to {self.role}",
             f"alter default privileges in schema {schema} grant all on tables to {self.role}",
+            f"alter default privileges in schema {schema} grant all on sequences to {self.role}",
             f"set search_path to {schema}",
             "create table contacts (id int primary key, name text not null)",
             f"insert into contacts values (1, '{tenant}')",
@@ -141,6 +142,7 @@ class Proxy:
     url: str = ""
     trips: int = 0
     lose_answer_to: bytes | None = None
+    cut_after: bytes | None = None
     refuse: bool = False
     lost: int = 0
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -178,6 +180,10 @@ class Proxy:
                     state["losing"] = True
                 up_writer.write(data)
                 await up_writer.drain()
+                if self.cut_after is not None and self.cut_after in data:
+                    # The server works on it, and the client is gone at once.
+                    self.cut_after = None
+                    writer.transport.abort()
             up_writer.close()
 
         async def downward() -> None:

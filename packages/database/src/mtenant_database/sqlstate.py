@@ -38,6 +38,7 @@ TABLE: Final[dict[str, type[AppError]]] = {
     "08007": CommitUnknown,  # transaction resolution unknown
     "08P01": DatabaseFault,  # protocol violation
     "0A": StatementFault,  # feature not supported
+    "20": StatementFault,  # case not found
     "21": StatementFault,  # cardinality violation
     "22": InvalidValue,
     "22012": StatementFault,  # division by zero: the statement should have looked
@@ -46,6 +47,7 @@ TABLE: Final[dict[str, type[AppError]]] = {
     "23503": InvalidReference,
     "23505": ConstraintConflict,
     "23P01": ConstraintConflict,  # exclusion
+    "24": StatementFault,  # invalid cursor state
     "25": StatementFault,  # invalid transaction state
     "25006": ReadOnlyDatabase,
     "25P02": TransactionAborted,
@@ -54,11 +56,19 @@ TABLE: Final[dict[str, type[AppError]]] = {
     "26": DatabaseUnavailable,  # a prepared statement of ours is gone with the pooler's server
     "28": PermissionDenied,
     "2B": ObjectInUse,  # dependent objects still exist
+    "2D": StatementFault,  # a procedure's COMMIT inside a transaction
+    "2F": StatementFault,  # SQL routine
+    "34": StatementFault,  # invalid cursor name
+    "38": StatementFault,  # external routine
+    "39": StatementFault,
+    "3B": StatementFault,  # savepoint
+    "3D": StatementFault,  # invalid database name
+    "3F": StatementFault,  # invalid schema name; in a scope it is the tenant's
     "40": DatabaseFault,
     "40001": SerializationConflict,
+    "40002": InvalidValue,  # a constraint was violated at commit
     "40003": CommitUnknown,  # statement completion unknown
     "40P01": SerializationConflict,  # deadlock
-    "40002": InvalidValue,  # a constraint was violated at commit
     "42": StatementFault,
     "42501": PermissionDenied,
     "44": InvalidValue,  # with check option

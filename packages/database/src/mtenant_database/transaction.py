@@ -213,15 +213,15 @@ class Transaction(Verbs):
             self._cursors += 1
             cursor = AsyncServerCursor(conn, f"mtenant_{self._cursors}", row_factory=factory(row))
             cursor.itersize = size
-            text = text_of(query, converted.query)
-            with self._engine.observed("select", text, self.tenant):
-                await cursor.execute(query, params)
         try:
+            async with self._lock:
+                text = text_of(query, converted.query)
+                with self._engine.observed("select", text, self.tenant):
+                    await cursor.execute(query, params)
             yield self._rows(cursor)
         finally:
-            if not conn.closed and not self._unit.failed:
-                async with self._lock:
-                    await cursor.close()
+            async with self._lock:
+                await cursor.close()
 
     async def _rows(self, cursor: AsyncServerCursor[Any]) -> AsyncIterator[Any]:
         while True:
