@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -210,9 +210,3 @@ async def proxy(place: Place) -> AsyncIterator[Proxy]:
     """A proxy before the application's database."""
     async with Proxy().serving(place.app) as it:
         yield it
-
-
-@pytest.fixture
-def stopwatch() -> Iterator[Callable[[], float]]:
-    started = time.monotonic()
-    yield lambda: time.monotonic() - started

@@ -64,14 +64,20 @@ async def test_a_scoped_read_is_one_round_trip_and_a_transaction_two(
         read = "select id, name from contacts where id = %s"
         assert await trips(lambda: handle.fetch_one(read, [1])) == 1
         assert await trips(lambda: handle.execute("update contacts set name = name")) == 1
-        assert await trips(lambda: handle.fetch_all("delete from contacts where id = 9 returning id")) == 1
+        assert (
+            await trips(lambda: handle.fetch_all("delete from contacts where id = 9 returning id"))
+            == 1
+        )
         assert await trips(lambda: db.fetch_all("select 1")) == 1
         assert await trips(transaction) == 2
         assert await trips(limited) == 2
         assert await trips(nested) == 3
         assert await trips(nothing) == 0
         many = [(number, "x") for number in range(10, 1010)]
-        assert await trips(lambda: handle.execute_many("insert into contacts values (%s, %s)", many)) <= 4
+        assert (
+            await trips(lambda: handle.execute_many("insert into contacts values (%s, %s)", many))
+            <= 4
+        )
 
 
 async def test_ten_thousand_queries_at_once_are_answered_over_twenty_connections(
@@ -177,9 +183,7 @@ async def test_the_urls_own_options_stay_and_the_base_path_wins(place: Any) -> N
         assert await db.fetch_value("show search_path") == "pg_catalog,pg_temp"
 
 
-async def test_a_superuser_is_warned_of_once(
-    place: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_superuser_is_warned_of_once(place: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "mtenant_database"):
         async with Database(place.config(url=place.admin)) as db:
             await asyncio.gather(*(db.fetch_value("select pg_sleep(0.01)") for _ in range(4)))
@@ -217,10 +221,13 @@ async def test_health_is_told(db: Database) -> None:
 
 async def test_two_databases_do_not_know_each_others_transactions(place: Any) -> None:
     tenant = place.fresh()
-    async with Database(place.config()) as one, Database(place.config()) as two:
-        async with one.tenant(tenant).transaction() as tx:
-            await tx.execute("delete from contacts")
-            assert await two.tenant(tenant).fetch_value("select count(*) from contacts") == 1
+    async with (
+        Database(place.config()) as one,
+        Database(place.config()) as two,
+        one.tenant(tenant).transaction() as tx,
+    ):
+        await tx.execute("delete from contacts")
+        assert await two.tenant(tenant).fetch_value("select count(*) from contacts") == 1
 
 
 async def test_a_handle_may_be_made_before_and_costs_nothing(place: Any) -> None:

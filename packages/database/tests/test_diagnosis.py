@@ -54,24 +54,23 @@ def _tenant(registry: Any, status: str | None, contact: int = 7, deal: int = 3) 
 
 @pytest.mark.parametrize("query", MISSING)
 @pytest.mark.parametrize(
-    ("status", "contact", "expected"),
+    ("state", "expected"),
     [
-        (None, 7, TenantNotFound),
-        ("suspended", 7, TenantSuspended),
-        ("provisioning", 7, TenantNotReady),
-        ("active", 6, TenantNotReady),
-        ("active", 7, StatementFault),
+        ((None, 7), TenantNotFound),
+        (("suspended", 7), TenantSuspended),
+        (("provisioning", 7), TenantNotReady),
+        (("active", 6), TenantNotReady),
+        (("active", 7), StatementFault),
     ],
 )
 async def test_the_registry_decides_whose_fault_a_missing_name_is(
     db: Database,
     registry: Any,
     query: str,
-    status: str | None,
-    contact: int,
+    state: tuple[str | None, int],
     expected: type[AppError],
 ) -> None:
-    handle = db.tenant(_tenant(registry, status, contact))
+    handle = db.tenant(_tenant(registry, *state))
 
     async def in_transaction() -> None:
         async with handle.transaction() as tx:
@@ -81,8 +80,8 @@ async def test_the_registry_decides_whose_fault_a_missing_name_is(
         with pytest.raises(expected) as caught:
             await call()
         assert type(caught.value) is expected
-    if contact == 6:
-        assert "contact is at 6, its head is 7" in str(caught.value.internal)
+        behind = "contact is at 6, its head is 7" in str(caught.value.internal)
+        assert behind == (state == ("active", 6))
     assert await handle.fetch_value("select count(*) from contacts") == 1
 
 

@@ -13,6 +13,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 from mtenant_database.flush import (
     Bind,
     ConnectionLost,
+    Messages,
     Parse,
     Prepared,
     Text,
@@ -100,7 +101,7 @@ async def test_prepared_statements_are_executed_by_name(conn: Connection) -> Non
 async def test_one_parse_serves_many_rows(conn: Connection) -> None:
     rows = [Bind([b"%d" % number], None) for number in range(3000)]
 
-    messages = [Parse(b"select $1::int", ()), *rows]
+    messages: Messages = [Parse(b"select $1::int", ()), *rows]
     results = await conn.wait(flush(conn.pgconn, messages, ends=True))
 
     assert [result.get_value(0, 0) for result in results[1:]] == [b"%d" % n for n in range(3000)]
@@ -118,7 +119,9 @@ async def test_more_than_the_socket_holds_is_sent_and_read_without_a_deadlock(
     assert all(result.get_value(0, 0) == big for result in results)
 
 
-async def test_an_error_of_the_commit_that_a_sync_makes_comes_last(conn: Connection, place: Any) -> None:
+async def test_an_error_of_the_commit_that_a_sync_makes_comes_last(
+    conn: Connection, place: Any
+) -> None:
     tenant = place.fresh(
         "create table pairs (id int primary key, other int"
         " references contacts deferrable initially deferred)"
@@ -139,9 +142,7 @@ async def test_an_error_of_the_commit_that_a_sync_makes_comes_last(conn: Connect
 @pytest.mark.parametrize("alone", [True, False])
 async def test_copy_in_a_flush_closes_the_connection(conn: Connection, alone: bool) -> None:
     copy = Text(b"copy (select 1) to stdout")
-    generator = (
-        single(conn.pgconn, copy) if alone else flush(conn.pgconn, [copy, copy], ends=True)
-    )
+    generator = single(conn.pgconn, copy) if alone else flush(conn.pgconn, [copy, copy], ends=True)
 
     with pytest.raises(psycopg.OperationalError):
         await conn.wait(generator)

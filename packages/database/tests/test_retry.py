@@ -14,7 +14,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_run_runs_the_whole_transaction_again_until_it_fits(db: Database, place: Any) -> None:
-    handle = db.tenant(place.fresh("create table counters (n int)", "insert into counters values (0)"))
+    handle = db.tenant(
+        place.fresh("create table counters (n int)", "insert into counters values (0)")
+    )
     calls = 0
 
     async def increment(tx: Transaction, by: int) -> int:
@@ -83,9 +85,7 @@ async def test_nothing_else_is_tried_again(
     assert calls == 1
 
 
-async def test_a_return_inside_of_an_attempt_waits_for_the_commit(
-    db: Database, place: Any
-) -> None:
+async def test_a_return_inside_of_an_attempt_waits_for_the_commit(db: Database, place: Any) -> None:
     handle = db.tenant(
         place.fresh(
             "create sequence tries",

@@ -11,9 +11,9 @@ from typing import Any, Final, Self
 
 from psycopg import AsyncConnection
 
+from mtenant_database import health
 from mtenant_database.config import DatabaseConfig
 from mtenant_database.engine import Engine
-from mtenant_database import health
 from mtenant_database.health import HealthStatus
 from mtenant_database.metrics import Metrics
 from mtenant_database.pool import Pool
@@ -142,9 +142,7 @@ class Database(Handle):
         return Handle(self._engine, Target.shared(), self._timeout)
 
     @asynccontextmanager
-    async def connection(
-        self, *, dedicated: bool = False
-    ) -> AsyncIterator[AsyncConnection[Any]]:
+    async def connection(self, *, dedicated: bool = False) -> AsyncIterator[AsyncConnection[Any]]:
         """Borrow psycopg's connection itself, in autocommit; its errors are psycopg's.
 
         Args:

@@ -31,7 +31,7 @@ from mtenant_database.errors import (
 from mtenant_database.flush import Bind, Messages, Parse, Prepared, Text, flush, prepare, single
 from mtenant_database.scope import Target
 from mtenant_database.sqlstate import translate
-from mtenant_database.telemetry import Observation, Telemetry
+from mtenant_database.telemetry import Kind, Observation, Telemetry
 from mtenant_errors import AppError
 
 if TYPE_CHECKING:
@@ -202,12 +202,12 @@ class Engine:
             if self.closing is not None and not self.lent:
                 self.closing.set()
 
-    async def idle(self, timeout: float) -> int:
+    async def idle(self, seconds: float) -> int:
         """Lend no more, wait until all connections are back, and return how many are not."""
         self.closing = asyncio.Event()
         with suppress(TimeoutError):
             if self.lent:
-                await asyncio.wait_for(self.closing.wait(), timeout)
+                await asyncio.wait_for(self.closing.wait(), seconds)
         return self.lent
 
     async def send(
@@ -216,7 +216,7 @@ class Engine:
         messages: Messages,
         *,
         ends: bool,
-        operation: str,
+        operation: Kind,
         statement: str,
         tenant: str | None,
         place: int = 0,
@@ -257,7 +257,9 @@ class Engine:
         return results, fault, watch.end(error=fault.error)
 
     @contextmanager
-    def observed(self, operation: str, statement: str, tenant: str | None) -> Iterator[Observation]:
+    def observed(
+        self, operation: Kind, statement: str, tenant: str | None
+    ) -> Iterator[Observation]:
         """Observe what psycopg itself sends, and translate what it raises."""
         watch = self.telemetry.begin(operation, statement, tenant)
         try:

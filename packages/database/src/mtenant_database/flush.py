@@ -174,11 +174,11 @@ def single(pgconn: PGconn, message: Text | Message) -> PQGen[list[PGresult]]:
             param_formats=message.formats,
         )
         try:
-            results = yield from generators.execute(pgconn)
+            results: list[PGresult] = yield from generators.execute(pgconn)
         except OperationalError as exc:
             raise ConnectionLost(exc, ()) from exc
-        if any(result.status in _COPIES for result in results):
-            raise OperationalError("COPY without its protocol: the connection is closed")
+        for result in results:
+            _refuse_copy(result)
     except BaseException:
         pgconn.finish()
         raise
@@ -199,8 +199,7 @@ def _read(pgconn: PGconn) -> PQGen[list[PGresult]]:
             status = result.status
             if status == _SYNC:
                 return results
-            if status in _COPIES:
-                raise OperationalError("COPY inside a flush: the connection is closed")
+            _refuse_copy(result)
             results.append(result)
     except OperationalError as exc:
         if any(result.status == _FATAL for result in results):
@@ -208,6 +207,12 @@ def _read(pgconn: PGconn) -> PQGen[list[PGresult]]:
             pgconn.finish()
             return results
         raise ConnectionLost(exc, results) from exc
+
+
+def _refuse_copy(result: PGresult) -> None:
+    if result.status in _COPIES:
+        # libpq has no way out of it here; whoever catches this closes the connection.
+        raise OperationalError("COPY without its protocol: the connection is closed")
 
 
 def prepare(pgconn: PGconn, named: Sequence[tuple[bytes, bytes]]) -> PQGen[list[PGresult]]:

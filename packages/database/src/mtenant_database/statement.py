@@ -12,6 +12,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg._queries import PostgresQuery  # what every psycopg cursor converts its queries with
 from psycopg.abc import Params, Query
+from psycopg.abc import Transformer as AbstractTransformer
 from psycopg.adapt import Transformer
 
 from mtenant_database.flush import Bind, Parse
@@ -59,7 +60,7 @@ _SET_LOCALLY: Final = re.compile(rb"set\s+(?:local|constraints|transaction)\b", 
 
 def convert(
     conn: AsyncConnection[Any], query: Query, params: Params | None
-) -> tuple[PostgresQuery, Transformer]:
+) -> tuple[PostgresQuery, AbstractTransformer]:
     """Return the query as libpq takes it, and what will load its result.
 
     Raises:

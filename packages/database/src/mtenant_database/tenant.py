@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast, overload
 
 from psycopg import AsyncCopy, OperationalError
 from psycopg._queries import PostgresQuery
@@ -83,7 +83,7 @@ class Handle(Verbs):
         *args: Any,
         retry: int = 3,
         isolation: Isolation | None = None,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the server keeps it
     ) -> T:
         """Return what `function(tx, *args)` returns, run in a transaction that is committed.
 
@@ -103,8 +103,7 @@ class Handle(Verbs):
         async for attempt in self.attempts(retry + 1):
             with attempt:
                 async with self.transaction(isolation=isolation, timeout=timeout) as tx:
-                    result = await function(tx, *args)
-                return result
+                    return await function(tx, *args)
         raise AssertionError("the last attempt raises")  # pragma: no cover - for mypy
 
     def attempts(self, most: int) -> AsyncIterator[retrying.Attempt]:
@@ -175,11 +174,14 @@ class Handle(Verbs):
         tx = Transaction(
             self._engine, self._target, self._timeout, Options(read_only=True), holds=False
         )
-        async with tx, tx.stream(query, params, row=row, size=size) as rows:
+        rows: AsyncIterator[Any]
+        async with tx, tx.stream(query, params, row=cast("Any", row), size=size) as rows:
             yield rows
 
     @asynccontextmanager
-    async def copy(self, statement: Query, params: Params | None = None) -> AsyncIterator[AsyncCopy]:
+    async def copy(
+        self, statement: Query, params: Params | None = None
+    ) -> AsyncIterator[AsyncCopy]:
         """COPY to or from the program, in a transaction; the block uses psycopg's `AsyncCopy`.
 
         ```python
@@ -211,9 +213,7 @@ class Handle(Verbs):
         finally:
             await engine.release(conn)
 
-    async def _read(
-        self, conn: Connection, text: str, converted: PostgresQuery
-    ) -> PGresult | None:
+    async def _read(self, conn: Connection, text: str, converted: PostgresQuery) -> PGresult | None:
         """Return the result, or None if the statement is a write and did nothing."""
         engine, target = self._engine, self._target
         messages: Messages = [converted]
@@ -266,9 +266,7 @@ class Handle(Verbs):
             return results[place], duration
         raise await self._error(conn, fault, place, converted.query)
 
-    async def _error(
-        self, conn: Connection, fault: Fault, place: int, query: bytes
-    ) -> AppError:
+    async def _error(self, conn: Connection, fault: Fault, place: int, query: bytes) -> AppError:
         error: AppError
         if fault.place < place:
             assert self._target is not None  # noqa: S101 - only a scope stands before the statement

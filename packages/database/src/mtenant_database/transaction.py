@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Literal, TypeVar, overload
 
-import psycopg
-from psycopg import AsyncCopy, AsyncServerCursor
-from psycopg.abc import Params, Query
-from psycopg.adapt import Transformer
+from psycopg import AsyncCopy
+from psycopg.abc import Params, Query, Transformer
 from psycopg.pq.abc import PGresult
 
 from mtenant_database.commit import CommitLost, resolve
@@ -21,9 +20,8 @@ from mtenant_database.diagnosis import diagnose
 from mtenant_database.engine import Connection, Engine, rows_of
 from mtenant_database.errors import TransactionAborted, TransactionOpen
 from mtenant_database.flush import Text
-from mtenant_database.rows import RowShape, factory, load
+from mtenant_database.rows import RowShape, load
 from mtenant_database.scope import Target
-from mtenant_database.sqlstate import translate
 from mtenant_database.statement import (
     Kind,
     batch,
@@ -34,6 +32,7 @@ from mtenant_database.statement import (
     kind_of,
     text_of,
 )
+from mtenant_database.telemetry import Kind as Operation
 from mtenant_database.unit import Options, Unit
 from mtenant_database.verbs import ExecuteResult, Verbs, check_most
 from mtenant_errors import AppError
@@ -144,8 +143,7 @@ class Transaction(Verbs):
         try:
             try:
                 yield self
-                if self._unit.failed:
-                    raise TransactionAborted(internal="an error inside tx.transaction() was caught")
+                self._check_alive()
             except BaseException:
                 if not self._withdraw(savepoint):
                     self._unit.pending.clear()
@@ -207,34 +205,49 @@ class Transaction(Verbs):
         """Read rows `size` at a time, by a cursor of this transaction, which may be used meanwhile."""
         async with self._lock:
             conn = await self._connection()
-            converted, _ = convert(conn, query, params)
+            converted, transformer = convert(conn, query, params)
             check_reads(converted.query)
-            await self._unit.send(conn, "begin", "BEGIN", [], writes=False)
             self._cursors += 1
-            cursor = AsyncServerCursor(conn, f"mtenant_{self._cursors}", row_factory=factory(row))
-            cursor.itersize = size
+            name = b"mtenant_%d" % self._cursors
+            declare = Text(
+                b"DECLARE " + name + b" NO SCROLL CURSOR FOR " + converted.query,
+                converted.params,
+                converted.types,
+                converted.formats,
+            )
+            fetch = Text(b"FETCH FORWARD %d FROM %b" % (size, name))
+            text = text_of(query, converted.query)
+            results, _ = await self._unit.send(conn, "select", text, [declare, fetch], writes=False)
         try:
-            async with self._lock:
-                text = text_of(query, converted.query)
-                with self._engine.observed("select", text, self.tenant):
-                    await cursor.execute(query, params)
-            yield self._rows(cursor)
+            yield self._rows(
+                text, fetch, results[1], size, partial(load, conn, transformer, row=row)
+            )
         finally:
-            async with self._lock:
-                await cursor.close()
+            # It would end with the transaction anyway, so that this need not arrive by itself.
+            self._unit.pending.append(Text(b"CLOSE " + name))
 
-    async def _rows(self, cursor: AsyncServerCursor[Any]) -> AsyncIterator[Any]:
+    async def _rows(
+        self,
+        text: str,
+        fetch: Text,
+        result: PGresult,
+        size: int,
+        load_rows: Callable[[PGresult], list[Any]],
+    ) -> AsyncIterator[Any]:
         while True:
-            async with self._lock:
-                with _translated():
-                    some = await cursor.fetchmany(cursor.itersize)
-            for row in some:
-                yield row
-            if len(some) < cursor.itersize:
+            for made in load_rows(result):
+                yield made
+            if result.ntuples < size:
                 return
+            async with self._lock:
+                conn = await self._connection()
+                results, _ = await self._unit.send(conn, "select", text, [fetch], writes=False)
+            result = results[0]
 
     @asynccontextmanager
-    async def copy(self, statement: Query, params: Params | None = None) -> AsyncIterator[AsyncCopy]:
+    async def copy(
+        self, statement: Query, params: Params | None = None
+    ) -> AsyncIterator[AsyncCopy]:
         """COPY to or from the program; the block uses psycopg's `AsyncCopy`, and nothing else of this.
 
         ```python
@@ -262,7 +275,7 @@ class Transaction(Verbs):
             return load(conn, transformer, result, row)
 
     async def _statement(
-        self, conn: Connection, operation: str, query: Query, params: Params | None
+        self, conn: Connection, operation: Operation, query: Query, params: Params | None
     ) -> tuple[PGresult, Transformer, float]:
         converted, transformer = convert(conn, query, params)
         kind = kind_of(converted.query)
@@ -286,6 +299,10 @@ class Transaction(Verbs):
                 internal=f"the transaction is {self._state}: use it inside its `async with` block"
             )
 
+    def _check_alive(self) -> None:
+        if self._unit.failed:
+            raise TransactionAborted(internal="an error inside tx.transaction() was caught")
+
     def _withdraw(self, savepoint: Text) -> bool:
         # One that was never sent needs no end either, and what was nested in it neither.
         for place, message in enumerate(self._unit.pending):
@@ -293,11 +310,3 @@ class Transaction(Verbs):
                 del self._unit.pending[place:]
                 return True
         return False
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except psycopg.Error as exc:
-        raise translate(exc) from exc

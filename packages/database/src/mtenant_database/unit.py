@@ -17,6 +17,7 @@ from mtenant_database.errors import DatabaseUnavailable, TransactionAborted
 from mtenant_database.flush import ConnectionLost, Messages, Prepared, Text
 from mtenant_database.scope import Target
 from mtenant_database.sqlstate import translate
+from mtenant_database.telemetry import Kind, Observation
 from mtenant_errors import AppError
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
@@ -72,6 +73,7 @@ class Unit:
         "_options",
         "_target",
         "_timeout",
+        "_watch",
         "_xid",
         "conn",
         "pending",
@@ -87,6 +89,7 @@ class Unit:
         self._begun = False
         self._xid: str | None = None
         self._identity: str | None = None
+        self._watch: Observation | None = None
         self.conn: Connection | None = None
         self.pending: list[Text] = []
 
@@ -109,7 +112,7 @@ class Unit:
     async def send(
         self,
         conn: Connection,
-        operation: str,
+        operation: Kind,
         text: str,
         messages: Messages,
         *,
@@ -136,7 +139,9 @@ class Unit:
         everything = [*before, *messages, *behind]
         if not everything:
             return [], 0.0
-        self._begun = True
+        if not self._begun:
+            self._begun = True
+            self._watch = self._engine.telemetry.begin("transaction", "", self.tenant)
         try:
             results, fault, duration = await self._engine.send(
                 conn,
@@ -297,5 +302,7 @@ class Unit:
     async def release(self) -> None:
         """Give the connection back."""
         conn, self.conn = self.conn, None
+        if self._watch is not None:
+            self._watch.end()
         if conn is not None:
             await self._engine.release(conn)

@@ -122,4 +122,6 @@ def check_most(found: int, most: int | None) -> None:
         MultipleRows: There are more.
     """
     if most is not None and found > most:
-        raise MultipleRows(internal=f"{found} rows for a call that returns one: LIMIT it, or fetch_all")
+        raise MultipleRows(
+            internal=f"{found} rows for a call that returns one: LIMIT it, or fetch_all"
+        )
