@@ -214,9 +214,12 @@ def delete_entry(place: Place, component: str, version: int) -> sql.Composed:
 
 def mark_done(place: Place, entry: Entry) -> sql.Composed:
     """Return the statement that notes how far a no-transaction file has come."""
-    return sql.SQL("UPDATE {} SET done = {} WHERE component = {} AND version = {};").format(
+    return sql.SQL(
+        "UPDATE {} SET done = {}, relations = {}::text[] WHERE component = {} AND version = {};"
+    ).format(
         place.ledger,
         sql.Literal(entry.done),
+        sql.Literal(list(entry.relations)),
         sql.Literal(entry.component),
         sql.Literal(entry.version),
     )

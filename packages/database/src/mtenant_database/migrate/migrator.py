@@ -105,6 +105,11 @@ class Migrator:
     ) -> None:
         await self._link.close()
 
+    @property
+    def retries(self) -> int:
+        """How often a lock has stood in the way so far."""
+        return self._work.retries
+
     async def up(self, *, contract: bool = False) -> list[Done]:
         """Apply what is pending, each version in its own transaction.
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from mtenant_database.migrate import ledger as books
-from mtenant_database.migrate import ownership, preamble, registry
+from mtenant_database.migrate import preamble, registry
 from mtenant_database.migrate.errors import MigrationFailed, RuleBroken
 from mtenant_database.migrate.ledger import LEDGER, Entry, lock_key
 from mtenant_database.migrate.link import ScriptFailed
-from mtenant_database.migrate.ownership import Catalog
+from mtenant_database.migrate.ownership import Catalog, select_catalog
 from mtenant_database.migrate.planner import Step
 from mtenant_database.migrate.statement import Statement
 
@@ -48,8 +48,8 @@ async def run_outside(work: Work, opened: Opened, step: Step) -> None:
         sql.SQL("SELECT pg_advisory_lock({});").format(key),
     )
     try:
-        await _statements(work, step, entry)
-        await _finish(work, opened, step, entry)
+        entry = await _statements(work, opened, step, entry)
+        await _finish(work, step, entry)
         await work.link.run(f"{preamble.RESET}; SELECT pg_advisory_unlock({key.as_string()})")
     except BaseException:
         await work.link.close()  # which gives the lock back
@@ -66,7 +66,7 @@ def _begun(work: Work, opened: Opened, step: Step) -> Entry:
     return found  # repair goes on where it stopped
 
 
-async def _statements(work: Work, step: Step, entry: Entry) -> None:
+async def _statements(work: Work, opened: Opened, step: Step, entry: Entry) -> Entry:
     script = step.script
     said = [
         preamble.session(work.settings, work.place.schema),
@@ -79,24 +79,25 @@ async def _statements(work: Work, step: Step, entry: Entry) -> None:
         except ScriptFailed as exc:
             where = f"{script.place_of(statement)}, in {work.place}"
             raise exc.explain(where) from exc.error
-        await work.link.run(books.mark_done(work.place, replace(entry, done=number)).as_string())
+        entry = replace(entry, done=number, relations=await _made(work, opened, entry))
+        await work.link.run(books.mark_done(work.place, entry).as_string())
+    return entry
 
 
-async def _finish(work: Work, opened: Opened, step: Step, entry: Entry) -> None:
+async def _made(work: Work, opened: Opened, entry: Entry) -> tuple[str, ...]:
+    found = Catalog.parse(await work.link.value(select_catalog(work.place).as_string()) or "{}")
+    new = {*found.relations.values()} - {*opened.catalog.relations.values()}
+    return tuple(sorted({*entry.relations, *new}))
+
+
+async def _finish(work: Work, step: Step, entry: Entry) -> None:
     place, one = work.place, step.migration
-    if step.direction == "down":
-        record = books.delete_entry(place, one.component, one.version)
-    else:
-        found = Catalog.parse(
-            await work.link.value(ownership.select_catalog(place).as_string()) or "{}"
-        )
-        new = {*found.relations.values()} - {*opened.catalog.relations.values()}
-        record = books.insert_entry(
-            place, replace(entry, state="applied", relations=tuple(sorted(new))), None
-        )
-    text = sql.SQL("BEGIN; {} {} COMMIT").format(
-        record, registry.keep_in_step(place, one.component)
+    record = (
+        books.delete_entry(place, one.component, one.version)
+        if step.direction == "down"
+        else books.insert_entry(place, replace(entry, state="applied", done=0), None)
     )
+    text = sql.SQL("BEGIN; {} {} COMMIT").format(record, work.recorded(one.component))
     await work.link.run(text.as_string())
 
 
