@@ -286,7 +286,7 @@ class Isolation(RuleBasedStateMachine):
     def nothing_is_left_behind(self) -> None:
         world = self.world
         assert world.db._engine.lent == 0
-        assert world.db._engine.holders == {}
+        assert not len(world.db._engine.holders)
         for conn in list(world.db.pool._pool):
             status = conn.pgconn.transaction_status
             assert status in {TransactionStatus.IDLE, TransactionStatus.UNKNOWN}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import AsyncConnection, AsyncRawCursor
 
-import mtenant_database.scope
 from mtenant_database.scope import Target, milliseconds, scope
 from mtenant_database.tenant_id import InvalidTenantId
 
@@ -109,7 +109,7 @@ def test_what_is_no_tenant_id_makes_no_scope(text: str) -> None:
     except InvalidTenantId:
         return
     assert params[:3] == [f"tenant_{text}", f'"tenant_{text}", pg_temp', text]
-    assert text not in sql.split() or text.isdigit()
+    assert sql == scope("acme")[0]
 
 
 @pytest.mark.parametrize("text", ["", "A", "a-b", "a b", 'a"', "a.b", "é", "a" * 57, "_a", "a\n"])
@@ -130,7 +130,7 @@ def test_a_short_timeout_is_never_no_timeout(seconds: float, text: str) -> None:
 
 
 def test_the_docstrings_hold() -> None:
-    result = doctest.testmod(mtenant_database.scope)
+    result = doctest.testmod(importlib.import_module("mtenant_database.scope"))
 
     assert result.attempted > 0
     assert result.failed == 0

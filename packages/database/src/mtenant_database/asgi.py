@@ -26,7 +26,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-Resolve: TypeAlias = Callable[[Scope], str | None | Awaitable[str | None]]
+Resolve: TypeAlias = Callable[[Scope], str | Awaitable[str | None] | None]
 
 _current: ContextVar[Tenant | None] = ContextVar("mtenant_database.tenant", default=None)
 
@@ -58,7 +58,7 @@ class TenantMiddleware:
             the answer, such as `Unauthorized`.
     """
 
-    def __init__(self, app: ASGIApp, *, database: TenantSource, resolve: Resolve) -> None:
+    def __init__(self, app: ASGIApp, *, database: TenantSource[Any], resolve: Resolve) -> None:
         self.app = app
         self._database = database
         self._resolve = resolve

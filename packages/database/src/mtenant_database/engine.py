@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -17,25 +17,27 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 from psycopg_pool import AsyncConnectionPool
 
-from mtenant_database import scope as scopes
 from mtenant_database.commit import IDENTITY
 from mtenant_database.errors import (
     CommitUnknown,
     DatabaseFault,
     DatabaseUnavailable,
-    TenantMismatch,
     TenantNotFound,
     TenantSuspended,
-    TransactionOpen,
 )
 from mtenant_database.flush import Bind, Messages, Parse, Prepared, Text, flush, prepare, single
-from mtenant_database.scope import Target
+from mtenant_database.holders import Holders
+from mtenant_database.scope import (
+    MISSING_SCHEMA,
+    NO_ROLE,
+    NO_USAGE,
+    NOT_A_MEMBER,
+    Target,
+    scope_text,
+)
 from mtenant_database.sqlstate import translate
 from mtenant_database.telemetry import Kind, Observation, Telemetry
 from mtenant_errors import AppError
-
-if TYPE_CHECKING:
-    from mtenant_database.transaction import Transaction
 
 Connection = AsyncConnection[Any]
 
@@ -81,7 +83,7 @@ class Engine:
         named: Whether our own statements are prepared on every connection.
         role: Whether a scope takes the tenant's role too.
         resolve_within: How long the outcome of a lost commit is asked for, in seconds.
-        holders: The transaction that each task holds.
+        holders: Who holds an open transaction.
         writers: Texts of statements that looked like reads and wrote; as a set with an order.
         timelines: The server and timeline that a connection leads to.
         lent: How many connections are out.
@@ -93,7 +95,7 @@ class Engine:
     named: bool
     role: bool
     resolve_within: float
-    holders: dict[asyncio.Task[Any] | None, Transaction] = field(default_factory=dict)
+    holders: Holders = field(default_factory=Holders)
     writers: dict[bytes, None] = field(default_factory=dict)
     timelines: WeakKeyDictionary[Connection, str] = field(default_factory=WeakKeyDictionary)
     lent: int = 0
@@ -125,7 +127,7 @@ class Engine:
             )
 
     def _hot(self) -> list[bytes]:
-        scoped = (scopes.text(read_only=read_only, role=self.role) for read_only in (True, False))
+        scoped = (scope_text(read_only=read_only, role=self.role) for read_only in (True, False))
         return [BEGIN, COMMIT, *(text.encode() for text in scoped)]
 
     def ours(self, text: bytes, params: Sequence[bytes] | None = None) -> Prepared | Text:
@@ -134,39 +136,7 @@ class Engine:
 
     def scope(self, params: Sequence[bytes], *, read_only: bool) -> Prepared | Text:
         """Return the scope as a message."""
-        return self.ours(scopes.text(read_only=read_only, role=self.role).encode(), params)
-
-    def hold(self, tx: Transaction) -> asyncio.Task[Any] | None:
-        """Note that the current task holds a transaction.
-
-        Raises:
-            TransactionOpen: It holds one already.
-        """
-        self.check_free(tx.tenant)
-        task = asyncio.current_task()
-        self.holders[task] = tx
-        return task
-
-    def let_go(self, task: asyncio.Task[Any] | None) -> None:
-        """Note that a task holds none any more."""
-        self.holders.pop(task, None)
-
-    def check_free(self, tenant: str | None) -> None:
-        """Refuse a statement of a handle in a task that holds a transaction.
-
-        Raises:
-            TransactionOpen: It does.
-            TenantMismatch: It does, and the transaction is another tenant's.
-        """
-        if not self.holders:
-            return
-        held = self.holders.get(asyncio.current_task())
-        if held is None:
-            return
-        told = f"a handle of {tenant!r} was used inside an open transaction of {held.tenant!r}"
-        if tenant is not None and held.tenant is not None and tenant != held.tenant:
-            raise TenantMismatch(internal=f"{told}: end the one before the other begins")
-        raise TransactionOpen(internal=f"{told}: use the transaction itself, `tx`")
+        return self.ours(scope_text(read_only=read_only, role=self.role).encode(), params)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -283,11 +253,11 @@ class Engine:
         if target.tenant is None or fault.closed:
             return self.own_error(fault)
         about = f"SQLSTATE {fault.sqlstate} of the scope of {target.schema}"
-        missing = {scopes.MISSING_SCHEMA}
-        closed = {scopes.NO_USAGE}
+        missing = {MISSING_SCHEMA}
+        closed = {NO_USAGE}
         if self.role:
-            missing.add(scopes.NO_ROLE)
-            closed.add(scopes.NOT_A_MEMBER)
+            missing.add(NO_ROLE)
+            closed.add(NOT_A_MEMBER)
         if fault.sqlstate in missing:
             return TenantNotFound(internal=about)
         if fault.sqlstate in closed:
@@ -337,7 +307,7 @@ _NAMES: Final[dict[bytes, bytes]] = {
     BEGIN: b"mtenant_begin",
     COMMIT: b"mtenant_commit",
     **{
-        scopes.text(read_only=read_only, role=role).encode(): b"mtenant_"
+        scope_text(read_only=read_only, role=role).encode(): b"mtenant_"
         + (b"read" if read_only else b"write")
         + (b"_role" if role else b"")
         for read_only in (True, False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from mtenant_database.errors import SerializationConflict
+
+T = TypeVar("T")
 
 _FIRST_WAIT: Final = 0.02  # seconds; doubled each time, and the wait is anything up to it
 _LONGEST_WAIT: Final = 1.0
@@ -59,3 +62,24 @@ async def attempts(most: int) -> AsyncIterator[Attempt]:
         # Two that failed together must not meet again: each waits for a time of its own.
         longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (number - 1))
         await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - no secret
+
+
+async def run(
+    begin: Callable[[], AbstractAsyncContextManager[Any]],
+    function: Callable[..., Awaitable[T]],
+    args: Sequence[Any],
+    retry: int,
+) -> T:
+    """Return what `function(tx, *args)` returns in a transaction that was committed.
+
+    Args:
+        begin: Returns a new transaction to enter.
+        function: What runs inside; again after a `SerializationConflict`.
+        args: Its arguments after the transaction.
+        retry: How often it may run again.
+    """
+    async for attempt in attempts(retry + 1):
+        with attempt:
+            async with begin() as tx:
+                return await function(tx, *args)
+    raise AssertionError("the last attempt raises, or returns")

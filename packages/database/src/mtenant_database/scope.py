@@ -49,7 +49,7 @@ def scope(
         InvalidTenantId: The id does not match `[a-z0-9][a-z0-9_]{0,55}`.
     """
     target = Target.of_tenant(tenant)
-    return text(read_only=read_only, role=role), target.params(timeout)
+    return scope_text(read_only=read_only, role=role), target.params(timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class Target:
         return cls(None, SHARED_SCHEMA, _SHARED_PATH)
 
     def params(self, timeout: float) -> list[str]:
-        """Return the parameters of `text`."""
+        """Return the parameters of `scope_text`."""
         return [self.schema, self.path, self.tenant or "", milliseconds(timeout)]
 
 
 @lru_cache
-def text(*, read_only: bool, role: bool, extra: bool = False) -> str:
+def scope_text(*, read_only: bool, role: bool, extra: bool = False) -> str:
     """Return the statement; with `extra` it also sets `$5` to `$6`.
 
     The items of a select list without FROM are evaluated from left to right: the role comes

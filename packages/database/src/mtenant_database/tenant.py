@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast, overload
 
 from psycopg import AsyncCopy, OperationalError
@@ -100,11 +101,8 @@ class Handle(Verbs):
         Raises:
             SerializationConflict: The last attempt failed too.
         """
-        async for attempt in self.attempts(retry + 1):
-            with attempt:
-                async with self.transaction(isolation=isolation, timeout=timeout) as tx:
-                    return await function(tx, *args)
-        raise AssertionError("the last attempt raises")  # pragma: no cover - for mypy
+        begin = partial(self.transaction, isolation=isolation, timeout=timeout)
+        return await retrying.run(begin, function, args, retry)
 
     def attempts(self, most: int) -> AsyncIterator[retrying.Attempt]:
         """Return attempts, for a block that cannot be a function.
@@ -128,7 +126,7 @@ class Handle(Verbs):
             CommitUnknown: The connection was lost, and the statement may have taken effect.
             AppError: By the table of `mtenant_database.sqlstate`.
         """
-        self._engine.check_free(self._tenant)
+        self._engine.holders.check_free(self._tenant)
         async with self._engine.connection() as conn:
             converted, _ = convert(conn, query, params)
             if kind_of(converted.query) is Kind.SETTING:
@@ -170,7 +168,7 @@ class Handle(Verbs):
 
         The handle may be used while it is open; that takes a second connection.
         """
-        self._engine.check_free(self._tenant)
+        self._engine.holders.check_free(self._tenant)
         tx = Transaction(
             self._engine, self._target, self._timeout, Options(read_only=True), holds=False
         )
@@ -189,7 +187,7 @@ class Handle(Verbs):
             await copy.write_row((1, "Ada"))
         ```
         """
-        self._engine.check_free(self._tenant)
+        self._engine.holders.check_free(self._tenant)
         tx = Transaction(self._engine, self._target, self._timeout, Options(), holds=False)
         async with tx, tx.copy(statement, params) as copy:
             yield copy
@@ -197,7 +195,7 @@ class Handle(Verbs):
     async def _fetch(
         self, query: Query, params: Params | None, row: RowShape[Any] | None, most: int | None
     ) -> list[Any]:
-        self._engine.check_free(self._tenant)
+        self._engine.holders.check_free(self._tenant)
         engine = self._engine
         conn = await engine.borrow()
         try:

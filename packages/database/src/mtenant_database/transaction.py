@@ -86,7 +86,7 @@ class Transaction(Verbs):
         if self._state != "new":
             raise TransactionOpen(internal="a transaction object is entered once")
         if self._holds:
-            self._holder = self._engine.hold(self)
+            self._holder = self._engine.holders.hold(self)
         self._state = "open"
         return self
 
@@ -105,7 +105,7 @@ class Transaction(Verbs):
         """
         self._state = "over"
         if self._holds:
-            self._engine.let_go(self._holder)
+            self._engine.holders.let_go(self._holder)
         conn = self._unit.conn
         if conn is None:
             return

@@ -10,12 +10,11 @@ from psycopg import OperationalError
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from mtenant_database import scope as scopes
 from mtenant_database.commit import XID, XID_AND_IDENTITY, CommitLost
 from mtenant_database.engine import BEGIN, COMMIT, Connection, Engine, Fault, lost
 from mtenant_database.errors import DatabaseUnavailable, TransactionAborted
 from mtenant_database.flush import ConnectionLost, Messages, Prepared, Text
-from mtenant_database.scope import Target
+from mtenant_database.scope import Target, milliseconds, scope_text
 from mtenant_database.sqlstate import translate
 from mtenant_database.telemetry import Kind, Observation
 from mtenant_errors import AppError
@@ -185,10 +184,10 @@ class Unit:
             if conn.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
             else "idle_in_transaction_session_timeout"
         )
-        bound = [whole.encode(), scopes.milliseconds(limit).encode()]
+        bound = [whole.encode(), milliseconds(limit).encode()]
         if target is None:
-            return [begin, Text(_TIMEOUTS, [scopes.milliseconds(statement).encode(), *bound])]
-        sql = scopes.text(read_only=False, role=engine.role, extra=True)
+            return [begin, Text(_TIMEOUTS, [milliseconds(statement).encode(), *bound])]
+        sql = scope_text(read_only=False, role=engine.role, extra=True)
         return [
             begin,
             Text(sql.encode(), [*(param.encode() for param in target.params(statement)), *bound]),
