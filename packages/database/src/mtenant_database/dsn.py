@@ -38,11 +38,23 @@ def parse_dsn(text: str) -> Parameters:
     url = _URL.match(text)
     if url:
         _check_url(url["scheme"], url["rest"])
-    parameters = _read(text)
+    parameters = read_dsn(text)
     if parameters is None:
         raise InvalidDsn(_why(text, is_url=url is not None))
     _check_parameters(parameters)
     return parameters
+
+
+def read_dsn(text: str) -> Parameters | None:
+    """Return libpq's parameters of a connection string, or None if it cannot be read.
+
+    libpq's message quotes what it could not read, which may be the password: it is not passed on,
+    nor kept as a cause or context.
+    """
+    try:
+        return {key: str(value) for key, value in conninfo_to_dict(text).items()}
+    except (Error, UnicodeError):
+        return None
 
 
 def _check_url(scheme: str, rest: str) -> None:
@@ -53,15 +65,6 @@ def _check_url(scheme: str, rest: str) -> None:
     authority, _, path = rest.partition("/")
     if authority.count("@") > 1 or "@" in path.partition("?")[0]:
         raise InvalidDsn(f"has an @ in the wrong place: {_ENCODE}")
-
-
-def _read(text: str) -> Parameters | None:
-    # libpq's message quotes what it could not read, which may be the password: it is not passed
-    # on, nor kept as a cause or context.
-    try:
-        return {key: str(value) for key, value in conninfo_to_dict(text).items()}
-    except (Error, UnicodeError):
-        return None
 
 
 def _why(text: str, *, is_url: bool) -> str:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
 from mtenant_database.cutoff import cut_off_after
+from mtenant_database.dsn import read_dsn
 from mtenant_database.metrics import PoolStats
 
 if TYPE_CHECKING:
@@ -91,7 +88,8 @@ async def is_healthy(pool: Pool[Any], *, metrics: Metrics | None = None) -> bool
 
 
 async def _probe(pool: Pool[Any]) -> None:
-    async with pool.connection(timeout=TIMEOUT) as conn:
+    # A little less than the whole, so that the pool can say what is the matter.
+    async with pool.connection(timeout=0.9 * TIMEOUT) as conn:
         with cut_off_after(TIMEOUT, conn):
             await pool.check_connection(conn)
             await conn.execute("select 1")
@@ -104,14 +102,7 @@ def _look_at(probe: asyncio.Task[None]) -> None:
 
 
 def _reason(pool: Pool[Any], failure: BaseException) -> str:
-    if isinstance(failure, psycopg.ProgrammingError):
-        # libpq says which part of a connection string it could not read, and that may be any.
-        return "the connection string cannot be used"
     lines = str(failure).strip().splitlines() or [type(failure).__name__]
-    with suppress(psycopg.Error):
-        text = pool.conninfo if isinstance(pool.conninfo, str) else ""
-        extra = pool.kwargs if isinstance(pool.kwargs, dict) else {}
-        password = conninfo_to_dict(text, **extra).get("password")
-        if password:
-            return lines[0].replace(str(password), "***")
-    return lines[0]
+    parameters = read_dsn(pool.conninfo) if isinstance(pool.conninfo, str) else None
+    password = (parameters or {}).get("password")
+    return lines[0].replace(password, "***") if password else lines[0]

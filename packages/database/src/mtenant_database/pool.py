@@ -30,6 +30,7 @@ from psycopg_pool.base import AttemptWithBackoff
 from psycopg_pool.pool_async import AddConnection
 
 from mtenant_database.cutoff import cut_off_after
+from mtenant_database.dsn import read_dsn
 from mtenant_database.loan import Loan
 from mtenant_database.waiter import Waiter
 
@@ -255,6 +256,13 @@ class Pool(AsyncConnectionPool[ACT]):
         if self._telemetry is not None:
             self._telemetry.connection_made(self.name, monotonic() - begun)
         return conn
+
+    async def _resolve_conninfo(self) -> str:
+        conninfo = await super()._resolve_conninfo()
+        if read_dsn(conninfo) is None:
+            # psycopg would raise and log libpq's words, which may be the password.
+            raise psycopg.ProgrammingError("the connection string cannot be read")
+        return conninfo
 
     async def _add_connection(
         self, attempt: AttemptWithBackoff | None, growing: bool = False
