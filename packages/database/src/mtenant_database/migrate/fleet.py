@@ -133,14 +133,15 @@ class Fleet:
     ) -> Report:
         """Bring tenants to exactly a version of a component, up or down.
 
-        It becomes the version at which tenants are wanted, new ones too, until a newer one is
-        registered or asked for.
+        Unless only some are named, it becomes the version at which tenants are wanted, new ones too,
+        until a newer one is registered or asked for.
 
         Raises:
             UnknownVersion: The component has no such version; 0 is before the first.
         """
-        await self._in_transaction(lambda link: registration.aim(link, component, version))
-        question = Question(frozenset([component]), _set(tenants), version, exact=True)
+        names = _set(tenants)
+        head = await self._aim(component, version, names)
+        question = Question(frozenset([component]), names, version, head)
         return await self._run(question, rollout, progress)
 
     async def rollback(
@@ -154,13 +155,14 @@ class Fleet:
     ) -> Report:
         """Bring every tenant above a version of a component down to it; the others stay.
 
-        It becomes the version at which tenants are wanted, as with `to`.
+        Unless only some are named, it becomes the version at which tenants are wanted.
 
         Raises:
             UnknownVersion: The component has no such version; 0 is before the first.
         """
-        await self._in_transaction(lambda link: registration.aim(link, component, version))
-        question = Question(frozenset([component]), _set(tenants), version)
+        names = _set(tenants)
+        await self._aim(component, version, names)
+        question = Question(frozenset([component]), names, version)
         return await self._run(question, rollout, progress)
 
     async def below(self, component: str, count: int) -> int:
@@ -176,7 +178,7 @@ class Fleet:
         newest = max((max(one.version, one.contract) for [one] in standings.values()), default=0)
         if newest == 0:
             raise UnknownVersion(f"no tenant has a migration of {component}")
-        files = await read_registered(self._link, [component])
+        files = await self._history([component])
         versions = [0, *(one.version for one in files if one.version <= newest)]
         return versions[max(0, len(versions) - 1 - count)]
 
@@ -211,6 +213,11 @@ class Fleet:
 
     async def _in_transaction(self, action: Callable[[Link], Awaitable[T]]) -> T:
         return await in_transaction(self._link, self.settings, action)
+
+    async def _aim(self, component: str, version: int, tenants: frozenset[str] | None) -> int:
+        return await self._in_transaction(
+            lambda link: registration.aim(link, component, version, move=tenants is None)
+        )
 
     async def _survey(
         self, question: Question, *, everybody: bool = False

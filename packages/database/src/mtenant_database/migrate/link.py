@@ -127,6 +127,9 @@ class Link:
                 results = await connection.wait(_exchange(connection.pgconn, text.encode()))
             except psycopg.Error as exc:
                 raise ScriptFailed(exc) from exc
+            except BaseException:  # cancelled: what is open now ends with the connection
+                await self.close()
+                raise
         last = results[-1]
         if last.status == pq.ExecStatus.FATAL_ERROR:
             error = psycopg.errors.error_from_result(last, "utf-8")

@@ -135,11 +135,20 @@ async def register(link: Link, component: str, files: History) -> Registration:
     return changes
 
 
-async def aim(link: Link, component: str, version: int) -> None:
+async def aim(link: Link, component: str, version: int, *, move: bool = True) -> int:
     """Make a version the one at which tenants are wanted, in the transaction that is open.
 
+    Args:
+        link: The connection.
+        component: Whose version.
+        version: Which; 0 is before the first.
+        move: False to look it up only.
+
+    Returns:
+        The newest version up to it that is no contract migration.
+
     Raises:
-        UnknownVersion: The component has no such version; 0 is before the first.
+        UnknownVersion: The component has no such version.
     """
     await lock_components(link)
     registered = await read_registered(link, [component])
@@ -149,13 +158,16 @@ async def aim(link: Link, component: str, version: int) -> None:
         registered.find(component, version)
     below = [one for one in registered if one.version <= version]
     head, contract = _newest(below, contract=False), _newest(below, contract=True)
-    await link.run(
-        sql.SQL(
-            "UPDATE shared.components SET head = {}, contracted = least(contracted, {}) WHERE name = {}"
+    if move:
+        await link.run(
+            sql.SQL(
+                "UPDATE shared.components SET head = {}, contracted = least(contracted, {})"
+                " WHERE name = {}"
+            )
+            .format(sql.Literal(head), sql.Literal(contract), sql.Literal(component))
+            .as_string()
         )
-        .format(sql.Literal(head), sql.Literal(contract), sql.Literal(component))
-        .as_string()
-    )
+    return head
 
 
 def _upsert(one: Migration) -> sql.Composed:

@@ -53,21 +53,26 @@ class Question:
     Attributes:
         components: Only these; None for all.
         tenants: Only these; None for all.
-        ceiling: None to find those behind; a version to find those above it.
-        exact: With a ceiling: those behind as well.
+        ceiling: None to find those behind the registry's head; a version to find those above it.
+        head: With a ceiling: those that are behind this version as well.
     """
 
     components: frozenset[str] | None = None
     tenants: frozenset[str] | None = None
     ceiling: int | None = None
-    exact: bool = False
+    head: int | None = None
 
     def target(self, standings: Collection[Standing]) -> Target:
         """Return the target of a tenant, given where it stands."""
         heads = {one.component: one.head for one in standings}
         contracted = {one.component: one.contracted for one in standings}
-        ceilings = {} if self.ceiling is None else dict.fromkeys(heads, self.ceiling)
-        return Target(heads, contracted, ceilings)
+        if self.ceiling is None:
+            return Target(heads, contracted)
+        return Target(
+            dict.fromkeys(heads, self.ceiling if self.head is None else self.head),
+            {name: min(version, self.ceiling) for name, version in contracted.items()},
+            dict.fromkeys(heads, self.ceiling),
+        )
 
 
 def select_standings(question: Question, *, everybody: bool = False) -> sql.Composed:
@@ -95,11 +100,14 @@ def select_standings(question: Question, *, everybody: bool = False) -> sql.Comp
 
 
 def _needs_work(question: Question) -> sql.Composable:
-    behind = sql.SQL("(coalesce(v.version, 0) < c.head OR coalesce(v.contract, 0) < c.contracted)")
     if question.ceiling is None:
-        return behind
-    above = sql.SQL("(greatest(v.version, v.contract) > {})").format(sql.Literal(question.ceiling))
-    return sql.SQL("({} OR {})").format(above, behind) if question.exact else above
+        return sql.SQL(
+            "(coalesce(v.version, 0) < c.head OR coalesce(v.contract, 0) < c.contracted)"
+        )
+    above = sql.SQL("greatest(v.version, v.contract) > {}").format(sql.Literal(question.ceiling))
+    if question.head is None:
+        return above
+    return sql.SQL("({} OR coalesce(v.version, 0) < {})").format(above, sql.Literal(question.head))
 
 
 async def survey(
