@@ -25,7 +25,7 @@ def pytest_command(test: str, directory: Path) -> list[str]:
 def run_pytest(test: str, directory: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     unset = {"DATABASE_URL", "NATS_URL", "REDIS_URL"}
     env = {key: value for key, value in os.environ.items() if key not in unset}
-    return subprocess.run(  # noqa: S603 -- our own program
+    return subprocess.run(
         pytest_command(test, directory),
         cwd=directory,
         env={**env, **environ},
@@ -118,7 +118,7 @@ def test_a(nats_url, redis_url):
     signal.pause()
 """
     command = pytest_command(test, tmp_path)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603 -- our own
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         eventually(up.exists)
         everybody = descendants(process.pid)
         process.send_signal(number)

@@ -98,6 +98,22 @@ def test_an_end_in_the_middle_of_the_start_leaves_nothing(  # noqa: PLR0917 -- f
     eventually(lambda: left() == [])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_signal_that_the_caller_ignores_stays_ignored() -> None:
+    script = 'trap "" HUP; exec "$0" -m mtenant_devstack up'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script, sys.executable], stdout=subprocess.PIPE, text=True
+    ) as process:
+        read_urls(process)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        process.terminate()
+
+    ignored = re.search(r"^SigIgn:\t(\w+)$", status, re.MULTILINE)
+    assert ignored
+    assert int(ignored[1], 16) & 1 << signal.SIGHUP - 1
+    assert process.returncode == 0
+
+
 def test_ctrl_c_twice_during_the_start_leaves_nothing(
     crm: Crm, left: Left, eventually: Eventually, open_tmp: Path
 ) -> None:
@@ -183,7 +199,7 @@ def test_down_says_when_an_up_does_not_stop(
     program = f"{deaf}; from mtenant_devstack import record; from pathlib import Path; "
     program += f"record.write(Path({str(open_tmp / 'mtenant-devstack-run-deaf')!r})); print(1); "
     (open_tmp / "mtenant-devstack-run-deaf").mkdir()
-    with subprocess.Popen(  # noqa: S603 -- our own program
+    with subprocess.Popen(
         [sys.executable, "-uc", program + "signal.pause()"], stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -310,6 +311,17 @@ def test_servers_stop_although_a_fork_still_holds_the_pipe(left: Left) -> None:
         os.close(writer)
         os.close(reader)
         os.waitpid(child, 0)
+
+
+def test_a_program_that_ignores_sigchld_learns_how_a_server_ended() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with Stack(["valkey"]) as stack:
+            stack.valkey.kill()
+            with pytest.raises(ServerFailed, match="status -9"):
+                stack.valkey.check()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_stack_works_from_a_thread(left: Left) -> None:
