@@ -7,15 +7,20 @@ from mtenant_logger import LoggerConfig, configure, get_logger, log_context, reg
 log = get_logger("contact_service.handlers")
 
 
+def look_up() -> None:
+    """Fail with a text that holds a password."""
+    raise LookupError("postgresql://app:hunter2@db.example.com/crm: no such contact")
+
+
 async def fetch(contact_id: int) -> None:
     """Handle one request."""
     with log_context(request_id=f"r-{contact_id}", tenant_id="acme", user_id="u-7"):
         await asyncio.sleep(0)
-        log.info("contact fetched", contact_id=contact_id, access_token="never written")
+        log.info("contact fetched", contact_id=contact_id, access_token="never written")  # noqa: S106  # no real one
         try:
-            raise LookupError("postgresql://app:hunter2@db.example.com/crm: no such contact")
+            look_up()
         except LookupError as exc:
-            log.error("lookup failed", err=exc, contact_id=contact_id)
+            log.warning("lookup failed", err=exc, contact_id=contact_id)
 
 
 async def main() -> None:

@@ -47,7 +47,7 @@ def serve(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(AccessLogMiddleware(app, log)(given, receive, send))  # type: ignore[arg-type]  # a coroutine, by its type an Awaitable
+    asyncio.run(AccessLogMiddleware(app, log)(given, receive, send))
     return log, sent, given
 
 
@@ -140,7 +140,7 @@ def test_an_exception_is_logged_and_passes() -> None:
         raise AssertionError
 
     with pytest.raises(LookupError):
-        asyncio.run(AccessLogMiddleware(app, log)({"type": "http", "path": "/"}, nothing, nothing))  # type: ignore[arg-type]  # as above
+        asyncio.run(AccessLogMiddleware(app, log)({"type": "http", "path": "/"}, nothing, nothing))
 
     (record,) = log.records
     assert (record["level"], record["status"], record["outcome"]) == ("error", 500, "failed")

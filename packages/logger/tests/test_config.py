@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("fresh")
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  # our own program
+    return subprocess.run(  # our own program
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,
         text=True,

@@ -110,7 +110,7 @@ def test_a_usual_call_takes_the_quick_way() -> None:
     call = (
         source,
         INFO,
-        "sold – gladly",
+        "sold ü gladly",
         (),
         {"path": "/x", "n": 1, "t": 0.5, "ok": True, "no": None},
     )
@@ -240,7 +240,7 @@ class Raising:
 
 class NotText:
     def __str__(self) -> str:
-        return 5  # type: ignore[return-value]  # what a broken class does
+        return 5  # type: ignore[return-value]  # noqa: PLE0307  # what a broken class does
 
 
 class Treacherous:

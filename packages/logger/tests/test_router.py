@@ -268,7 +268,7 @@ def test_the_console_shows_loguru_s_format_without_secrets_and_locals(pipe: Any)
     try:
         raise ValueError(f"wrong: hunter2! {len(local)}")
     except ValueError as exc:
-        log.error("failed", err=exc)
+        log.error("failed", err=exc)  # noqa: TRY400  # it is what is tried
         loguru.logger.bind(token="p4ss").exception("failed with hunter2!")
     logging.getLogger("lib").warning("from lib")
     log.debug("too low")
@@ -313,7 +313,9 @@ configure(LoggerConfig("svc", format="console", fd=theirs))
 get_logger("x").info("m")
 assert b"\\x1b[" in os.read(ours, 1000)
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, env={"TERM": "xterm"})  # noqa: S603  # our own program
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=60, env={"TERM": "xterm"}
+    )  # our own program
 
 
 def test_a_json_line_of_drops_has_the_schema(pipe: Any) -> None:

@@ -290,7 +290,7 @@ print(stats.written["info"], stats.dropped["info"])
 
 
 def run(program: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  # our own program
+    return subprocess.run(  # our own program
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,
         text=True,
@@ -441,7 +441,7 @@ print("logged", file=sys.stderr, flush=True)
 def test_at_the_end_a_slow_reader_still_gets_every_line(
     strict: Strict, end: str, status: int
 ) -> None:
-    process = subprocess.Popen(  # noqa: S603  # our own program
+    process = subprocess.Popen(  # our own program
         [sys.executable, "-W", "error", "-c", SERVICE + end],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -466,7 +466,7 @@ def test_at_the_end_a_slow_reader_still_gets_every_line(
 def test_at_the_end_nobody_waits_for_ever_for_a_reader_that_never_reads(
     end: str, status: int
 ) -> None:
-    process = subprocess.Popen(  # noqa: S603  # our own program
+    process = subprocess.Popen(  # our own program
         [sys.executable, "-W", "error", "-c", SERVICE + end],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -590,7 +590,7 @@ def test_the_limit_of_open_files_does_not_stop_a_program(pipe: Any) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     held: list[int] = []
     try:
-        with pytest.raises(OSError, match="Too many"):
+        with pytest.raises(OSError, match="Too many"):  # noqa: PT012  # the loop ends by it
             while True:
                 held.append(os.dup(pipe.writer))
         writer = Writer(pipe.writer)

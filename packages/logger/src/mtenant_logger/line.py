@@ -128,7 +128,8 @@ class Lines:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._service = service
-        self._dumps = (encoder if encoder is not None else best_encoder()).encode
+        chosen = best_encoder() if encoder is None else encoder
+        self._dumps, self._dumps_simple = chosen.encode, chosen.encode_simple
         self._secrets = secrets
         self._clock = clock
         # The pieces of a quick line that depend on the second, and on the level.
@@ -237,7 +238,7 @@ class Lines:
         stamp = self._stamp
         if stamp[0] != second:
             stamp = self._stamp = (second, b'{"timestamp":"' + _second_text(second))
-        dumps = self._dumps
+        dumps = self._dumps_simple
         try:
             line = b"".join(
                 (
