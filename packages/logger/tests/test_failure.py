@@ -131,6 +131,16 @@ def test_what_is_no_exception_is_still_an_error(err: object, kind: str, message:
     assert (found["type"], found["message"]) == (kind, message)
 
 
+def test_a_cause_that_cannot_be_asked_for_costs_the_chain_and_no_more() -> None:
+    class Treacherous(ValueError):
+        __cause__ = property(lambda self: 1 / 0)
+
+    found = described(Treacherous("m"))
+
+    assert found["message"] == "m"
+    assert found["degraded"] == ["error"]
+
+
 def test_no_local_variable_is_in_the_line() -> None:
     local = "a local variable"
     with pytest.raises(ValueError, match="16") as caught:

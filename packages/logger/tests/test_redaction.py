@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -267,3 +268,24 @@ def test_the_password_of_a_url_is_masked(text: str, masked: str) -> None:
         == record["error"]["message"]
         == masked
     )
+
+
+@pytest.mark.usefixtures("fresh")
+def test_values_that_threads_register_at_once_are_all_masked() -> None:
+    values = [f"secret-{n:04d}" for n in range(60)]
+    barrier = threading.Barrier(6, timeout=30)
+
+    def register(some: list[str]) -> None:
+        barrier.wait()
+        for value in some:
+            register_secret(value)
+
+    threads = [threading.Thread(target=register, args=(values[i::6],)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    log = RecordingLogger()
+    log.info(" ".join(values))
+
+    assert log.records[0]["message"] == " ".join(["***"] * 60)

@@ -47,7 +47,7 @@ class StandardEncoder:
             ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
         ).encode
         self.encode: Callable[[object], bytes] = lambda value: compact(value).encode()
-        self.encode_simple = self.encode
+        self.encode_simple: Callable[[object], bytes] = self.encode
 
 
 class OrjsonEncoder:

@@ -355,7 +355,11 @@ class Lines:
     def _name(self, key: object, taken: Mapping[str, object], plain: Plain) -> str:
         name = plain.key(key)
         harmless = name == key and name not in RESERVED and not is_sensitive(name)
-        if harmless and len(self._known) < _KNOWN_NAMES:
+        if harmless:
+            if (
+                len(self._known) >= _KNOWN_NAMES
+            ):  # somebody makes names up; the usual ones come back
+                self._known.clear()
             self._known.add(name)
         while name in RESERVED or name in taken:
             name = f"tag_{name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
@@ -84,11 +85,8 @@ class Secrets:
     """
 
     def __init__(self) -> None:
-        self.search: Callable[[str], re.Match[str] | None] | None = None
-        self.epoch: object = object()
-        self.longest = 0
-        self._forms: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._lock = threading.Lock()
+        self._know(frozenset())
 
     def register(self, value: object) -> None:
         """Mask this value wherever it appears from now on; see `register_secret`."""
@@ -98,22 +96,30 @@ class Secrets:
                 f"a secret of fewer than {MIN_SECRET} characters cannot be searched for:"
                 " it would be found in harmless words; use a longer one"
             )
-        self._forms |= _forms(text)
-        # The longest first: of two secrets where one begins the other, the whole one goes.
-        ordered = sorted(self._forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, ordered)))
-        self.search = self._pattern.search
-        self.longest = len(ordered[0])
-        self.epoch = object()
+        with self._lock:
+            self._know(self._forms | _forms(text))
 
     def clear(self) -> None:
         """Forget all values; for tests."""
-        self.__init__()  # type: ignore[misc]  # the same object, as new: others hold it
+        with self._lock:
+            self._know(frozenset())
+
+    def _know(self, forms: frozenset[str]) -> None:
+        # The longest first: of two secrets where one begins the other, the whole one goes.
+        ordered = sorted(forms, key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._forms = forms
+        self._pattern = pattern
+        self.search: Callable[[str], re.Match[str] | None] | None = pattern and pattern.search
+        self.longest = len(ordered[0]) if ordered else 0
+        # Last: whoever sees the new one finds the rest in place.
+        self.epoch: object = object()
 
     def mask(self, text: str) -> str:
         """Return the text with each registered value and each URL's password masked."""
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
+        pattern = self._pattern
+        if pattern is not None:
+            text = pattern.sub(MASK, text)
         if "://" in text:
             text = _URL_PASSWORD.sub(rf"\1{MASK}", text)
         return text
