@@ -601,3 +601,42 @@ def test_the_limit_of_open_files_does_not_stop_a_program(pipe: Any) -> None:
 
     assert writer.stats().dropped["info"] == 1
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+
+
+def test_processes_that_share_a_stalled_pipe_do_not_wait_and_tear_no_line(strict: Strict) -> None:
+    # Between asking whether there is room and writing, another process may take it: with O_NONBLOCK
+    # on an open file of our own there is no such moment.
+    program = """
+import sys
+from mtenant_logger import LoggerConfig, configure, get_logger
+configure(LoggerConfig("svc"))
+for n in range(500):
+    get_logger("x").info("m", who=sys.argv[1], n=n, pad="." * (n * 13 % 1500))
+print("logged", file=sys.stderr, flush=True)
+"""
+    reader, number = os.pipe()
+    processes = [
+        subprocess.Popen(  # our own program
+            [sys.executable, "-c", program, str(who)], stdout=number, stderr=subprocess.PIPE
+        )
+        for who in range(3)
+    ]
+    os.close(number)
+    try:
+        for process in processes:
+            assert process.stderr is not None
+            ready, _, _ = select.select([process.stderr], [], [], 60)
+            assert ready, "it waits for a reader"
+            assert process.stderr.readline() == b"logged\n"
+        with open(reader, "rb") as pipe:
+            records = [strict(line) for line in pipe]
+        assert [process.wait(60) for process in processes] == [0, 0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            assert process.stderr is not None
+            process.stderr.close()
+
+    for who in "012":
+        assert [record["n"] for record in records if record["who"] == who] == list(range(500))
