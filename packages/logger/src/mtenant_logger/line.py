@@ -11,12 +11,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from sys import modules
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from mtenant_logger.context import SCOPE, Scope
 from mtenant_logger.encoding import Encoder, best_encoder
+from mtenant_logger.event import Event, Named, Source
 from mtenant_logger.failure import MAX_NAME_BYTES, describe
 from mtenant_logger.levels import NAMES, WARNING, LevelName
 from mtenant_logger.plain import ALIKE_BELOW, ALIKE_FROM, MAX_KEY_CHARS, MAX_LINE_BYTES, Plain
@@ -68,52 +69,6 @@ _UNSAFE: Final = re.compile(rb"\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
 
 _NEVER: Final = (None, b"", b"", b"", None)
 _NEVER_BOUND: Final = (None, b"", None, b"")
-
-
-class Source(Protocol):
-    """Whoever logs: a logger, or the stand-in for one of another library."""
-
-    name: str
-    bound: Mapping[str, object]
-    prepared: Any
-
-
-class Named:
-    """A source that is nothing but a name."""
-
-    __slots__ = ("bound", "name", "prepared")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.bound: Mapping[str, object] = {}
-        self.prepared: Any = None
-
-
-@dataclass(slots=True)
-class Event:
-    """One log call, redacted and bounded, before it is bytes."""
-
-    time_ns: int
-    level: int
-    message: str
-    identity: dict[str, object]
-    tags: dict[str, object]
-    degraded: list[str]
-    error: dict[str, object] | None
-    logger: str
-    caller: str | None
-
-    def fields(self) -> dict[str, object]:
-        """Return what follows timestamp, level and message, in the order of the line."""
-        fields = {**self.identity, **self.tags}
-        if self.degraded:
-            fields["degraded"] = self.degraded
-        if self.error is not None:
-            fields["error"] = self.error
-        fields["logger"] = self.logger
-        if self.caller is not None:
-            fields["caller"] = self.caller
-        return fields
 
 
 class Lines:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from mtenant_logger.event import Named
 from mtenant_logger.levels import nearest
-from mtenant_logger.line import Named
 from mtenant_logger.pipeline import Caller, Pipeline
 from mtenant_logger.router import Router
 
