@@ -63,7 +63,7 @@ def test_errors_are_described(subject: Subject, strict: Strict) -> None:
         raise ValueError("wrong")
     except ValueError as exc:
         subject.log.exception("m")
-        subject.log.error("m", err=exc)  # noqa: TRY400  # it is what is tried
+        subject.log.error("m", err=exc)  # it is what is tried
         subject.log.warning("m", err=exc)
 
     assert [strict(line)["error"]["message"] for line in subject.lines()] == ["wrong"] * 3

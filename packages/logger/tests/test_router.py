@@ -268,7 +268,7 @@ def test_the_console_shows_loguru_s_format_without_secrets_and_locals(pipe: Any)
     try:
         raise ValueError(f"wrong: hunter2! {len(local)}")
     except ValueError as exc:
-        log.error("failed", err=exc)  # noqa: TRY400  # it is what is tried
+        log.error("failed", err=exc)  # it is what is tried
         loguru.logger.bind(token="p4ss").exception("failed with hunter2!")
     logging.getLogger("lib").warning("from lib")
     log.debug("too low")
