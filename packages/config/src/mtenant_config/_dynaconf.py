@@ -20,7 +20,7 @@ from dynaconf.loaders import yaml_loader
 from dynaconf.loaders.base import SourceMetadata
 from dynaconf.vendor.dotenv.parser import parse_stream
 
-from mtenant_config.files import Document, FileFault, check_depth, limited
+from mtenant_config.document import Document, FileFault, check_depth, limited
 from mtenant_config.locate import Lines, Path
 from mtenant_config.setting import Setting
 

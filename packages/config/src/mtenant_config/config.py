@@ -7,14 +7,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from mtenant_config.files import (
-    DEFAULT_SECTION,
-    FileFault,
-    SettingsFile,
-    environment_name,
-    read_text,
-    walk,
-)
+from mtenant_config.document import FileFault, walk
+from mtenant_config.files import DEFAULT_SECTION, SettingsFile, environment_name, read_text
 from mtenant_config.names import check_prefix, fold, misspelt, sections_of
 from mtenant_config.problem import ConfigError, Problem
 from mtenant_config.reader import Reader
