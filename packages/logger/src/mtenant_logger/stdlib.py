@@ -29,9 +29,13 @@ class Capture(logging.Handler):
         self._before: list[tuple[logging.Logger, list[logging.Handler], bool]] = []
         self._level_before = logging.NOTSET
 
-    def createLock(self) -> None:
-        """Have no lock: the writer's is enough."""
-        self.lock = None
+    def handle(self, record: logging.LogRecord) -> Any:
+        """Filter and emit, without the lock of the base class: the writer's is enough."""
+        kept: Any = self.filter(record)
+        if kept:
+            # From Python 3.12 on a filter may give another record in its place.
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+        return kept
 
     def attach(self) -> None:
         """Take the place of the root logger's handlers, and of those that other loggers have.
