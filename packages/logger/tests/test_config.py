@@ -59,6 +59,11 @@ def test_a_wrong_format_is_one_warning_line_and_json() -> None:
 def test_a_wrong_value_in_code_is_an_error() -> None:
     with pytest.raises(ValueError, match="no log level 'loud': use one of debug"):
         LoggerConfig("shop", level="loud")
+    for number in (20, None):  # those of the standard logging are numbers
+        with pytest.raises(ValueError, match=f"no log level {number}: use one of debug"):
+            LoggerConfig("shop", level=number)  # type: ignore[arg-type]  # the mistake that is tried
+        with pytest.raises(ValueError, match=f"no log level {number}"):
+            get_logger("shop").enabled(number)  # type: ignore[arg-type]  # likewise
     with pytest.raises(ValueError, match="no log format 'xml'"):
         LoggerConfig("shop", format="xml")  # type: ignore[arg-type]  # the mistake that is tried
 

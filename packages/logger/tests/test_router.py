@@ -150,6 +150,25 @@ def test_loguru_never_renders_what_only_we_write(pipe: Any) -> None:
     assert len(pipe.records()) == 1
 
 
+def test_the_request_id_of_a_record_is_the_lines_where_no_context_gives_another(pipe: Any) -> None:
+    start(pipe)
+    lib = logging.getLogger("lib")
+    lib.warning("m", extra={"request_id": "r-1"})
+    with log_context(request_id="r-1"):
+        lib.warning("m", extra={"request_id": "r-1"})
+    with log_context(request_id="r-2"):
+        lib.warning("m", extra={"request_id": "r-1", "tenant_id": "acme"})
+    lib.warning("m", extra={"request_id": Broken()})
+
+    names = ("request_id", "tag_request_id", "tenant_id")
+    assert [tuple(record.get(name) for name in names) for record in pipe.records()] == [
+        ("r-1", None, None),
+        ("r-1", None, None),
+        ("r-2", "r-1", None),
+        (None, "<unprintable Broken>", None),
+    ]
+
+
 def test_the_standard_logging_is_captured_once_with_name_level_and_extra(pipe: Any) -> None:
     child = logging.getLogger("lib.child")
     own = io.StringIO()

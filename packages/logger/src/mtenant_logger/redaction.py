@@ -35,9 +35,21 @@ _SENSITIVE: Final = frozenset(
         "pin",
         "pwd",
         "secret",
+        "sessionid",
         "ssn",
         "token",
     ]
+)
+# As people run them together; no harmless word ends like these.
+_SENSITIVE_ENDS: Final = (
+    "apikey",
+    "cookie",
+    "credential",
+    "passphrase",
+    "passwd",
+    "password",
+    "secret",
+    "token",
 )
 _SENSITIVE_PAIRS: Final = frozenset(
     (word, "key")
@@ -54,13 +66,14 @@ def is_sensitive(key: str) -> bool:
     """Tell whether a field of this name is masked whatever it holds.
 
     A name is read as segments, so that `token` is found in `access_token`, `accessToken` and
-    `api-token`, and not in `tokenizer`. A plural counts as its singular.
+    `api-token`, and not in `tokenizer`. A plural counts as its singular, and the end of a segment as
+    a segment: `PGPASSWORD`, `authtoken`.
 
     >>> [is_sensitive(key) for key in ("accessToken", "api-key", "tokenizer", "monkey")]
     [True, True, False, False]
     """
     words = [word.lower().removesuffix("s") for word in _WORD.findall(key)]
-    if not _SENSITIVE.isdisjoint(words):
+    if not _SENSITIVE.isdisjoint(words) or any(word.endswith(_SENSITIVE_ENDS) for word in words):
         return True
     return any(pair in _SENSITIVE_PAIRS for pair in pairwise(words))
 
