@@ -113,6 +113,21 @@ def test_a_stalled_pipe_delays_nobody_and_every_line_is_written_or_counted(pipe:
     assert total(writer.stats().dropped) == 21
 
 
+def test_by_default_8_mib_may_wait_and_8_mib_more_of_warnings_and_above(pipe: Any) -> None:
+    pipe.stall()
+    writer = Writer(pipe.writer)
+    line = b"x" * (64 * 1024 - 1) + b"\n"
+    with within(20):
+        for level in (DEBUG, INFO, WARNING, ERROR):
+            for _ in range(100):
+                writer.write(level, line)
+
+    stats = writer.stats()
+    waiting = [stats.queued[name] for name in ("debug", "info", "warning", "error")]
+    assert waiting == [100, 28, 100, 28]
+    assert total(stats.dropped) == 400 - 256
+
+
 def test_the_flags_of_a_shared_descriptor_stay_as_they_are(pipe: Any) -> None:
     pipe.stall()
     writer = Writer(pipe.writer)
