@@ -241,17 +241,17 @@ def test_a_directory_that_cannot_be_made_is_one_line(
 ) -> None:
     (tmp_path / "file").touch()
 
-    assert main(["up", "--data", str(tmp_path / "file" / "data")]) == 1
-
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("crm: ")
-    assert str(tmp_path / "file") in line
+    for data in (tmp_path / "file" / "data", tmp_path / "file"):
+        assert main(["up", "--data", str(data)]) == 1
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"crm: {data} cannot be used for data (")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http"])
-def test_a_port_that_is_none_is_refused(port: str) -> None:
+def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["up", "--nats-port", port])
+    assert f"a port is a number from 1 to 65535, not '{port}'" in capsys.readouterr().err
 
 
 def test_up_ends_with_an_error_when_a_server_dies(crm: Crm, left: Left) -> None:

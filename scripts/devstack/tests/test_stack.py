@@ -142,14 +142,17 @@ def test_data_that_is_kept_is_there_in_the_next_stack(open_tmp: Path) -> None:
     assert sorted(p.name for p in (open_tmp / "data").iterdir()) == sorted(SERVERS)
 
 
-def test_a_second_stack_on_the_same_data_is_refused(open_tmp: Path) -> None:
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_second_stack_on_the_same_data_is_refused(name: str, open_tmp: Path) -> None:
     data = open_tmp / "data"
     with (
-        Stack(["postgres"], mode="durable", data=data),
-        pytest.raises(ServerFailed, match=r"postmaster\.pid"),
-        Stack(["postgres"], mode="durable", data=data),
+        Stack([name], mode="durable", data=data),
+        pytest.raises(DevstackError, match=f"{data} is in use by another stack"),
+        Stack([name], mode="durable", data=data),
     ):
         raise AssertionError("two servers on one data directory")
+    with Stack([name], mode="durable", data=data) as stack:
+        assert [server.name for server in stack.started] == [name]
 
 
 def test_a_broken_data_directory_is_one_clear_error_with_the_end_of_the_log(
