@@ -55,8 +55,8 @@ def everything_about(error: BaseException) -> str:
                 "mtenant_config" in frame.f_code.co_filename
                 and "tests" not in frame.f_code.co_filename
             ):
-                # Mappings of the whole environment are the caller's own.
-                local = {k: v for k, v in frame.f_locals.items() if k not in ("environ", "values")}
+                # What a test hands to the fake is the test's own.
+                local = {k: v for k, v in frame.f_locals.items() if k != "values"}
                 parts.append(repr(local))
     if isinstance(error, ConfigError):
         parts += [repr(error.problems), json.dumps(error.to_problem()), str(error.internal)]
@@ -93,6 +93,13 @@ def test_no_error_about_a_secret_holds_it(tmp_path: Path) -> None:
         assert CANARY not in everything_about(caught.value), name
         assert str(len(CANARY)) not in str(caught.value).replace(str(tmp_path), ""), name
         assert all(problem.suggestion is None for problem in caught.value.problems), name
+
+
+def test_no_error_of_a_load_holds_what_it_was_given() -> None:
+    given = {"token": CANARY, "x": {"y": CANARY}, "x.y": CANARY}
+    with pytest.raises(ConfigError) as caught:
+        Config.load("CRM", files=["/no/such/file"], overrides=given, environ={"CRM_A": CANARY})
+    assert CANARY not in everything_about(caught.value)
 
 
 READS = ["get_int", "get_bool", "get_float", "get_duration", "get_bytes"]

@@ -78,9 +78,10 @@ class Config(Reader):
         _import_dynaconf()
         loading = _Loading(prefix)
         loading.read_variables(dotenv, secrets_dir, environ)
+        loading.read_overrides(overrides or {})
+        del environ, overrides  # error trackers record the local variables of what raises
         env = loading.choose_env(env)
         loading.read_files(_paths(files, "files"), _paths(optional_files, "optional_files"), env)
-        loading.read_overrides(overrides or {})
         return cls(loading.source(), env)
 
 
