@@ -129,11 +129,6 @@ class Section:
     sections: tuple[Section, ...]
     default: Callable[[], object] | None
 
-    @property
-    def required(self) -> bool:
-        """Whether the class around it has no default for it."""
-        return self.default is None
-
     def all_leaves(self) -> Iterator[Leaf]:
         """Yield the fields of this section and of those inside it."""
         yield from self.leaves
