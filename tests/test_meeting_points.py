@@ -64,6 +64,14 @@ def test_the_code_of_an_error_is_in_the_line_that_logs_it() -> None:
     assert [cause["code"] for cause in log.records[0]["error"]["chain"]] == ["CONTACT_NOT_FOUND"]
 
 
+def test_the_internal_text_of_an_error_is_in_the_line_that_logs_it() -> None:
+    log = RecordingLogger()
+
+    log.error("no luck", err=ContactNotFound(id=7, internal="looked in tenant_acme"))
+
+    assert "looked in tenant_acme" in log.records[0]["error"]["message"]
+
+
 def _get(app: Any, request_id: str | None = None) -> tuple[int, dict[str, str], bytes]:
     sent: list[Message] = []
 
