@@ -151,6 +151,7 @@ class Lines:
             or type(message) is not str
             or len(message) > _SHORT
             or "://" in message
+            or "=" in message
             or (search is not None and search(message))
             or len(tags) > _FEW
         ):
@@ -161,7 +162,12 @@ class Lines:
                 return None
             kind = type(value)
             if kind is str:
-                if len(value) > _SHORT or "://" in value or (search is not None and search(value)):
+                if (
+                    len(value) > _SHORT
+                    or "://" in value
+                    or "=" in value
+                    or (search is not None and search(value))
+                ):
                     return None
             elif kind is int:
                 if not -_SMALL_INT <= value < _SMALL_INT:

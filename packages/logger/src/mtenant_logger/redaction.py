@@ -60,6 +60,11 @@ _SENSITIVE_PAIRS: Final = frozenset(
 # authority. No part of it can hold a "/", so the search stays linear.
 _URL_PASSWORD: Final = re.compile(r"(://[^\s/?#:@]*:)[^\s/?#]*(?=@)")
 
+# `password=...` as it stands in a libpq connection string, a query string or a command line. A name is
+# tried at its beginning only and not given up letter by letter, so the search stays linear.
+_ASSIGNED_NAME: Final = re.compile(r"(?<![\w.-])([\w.-]++)=")
+_ASSIGNED_VALUE: Final = re.compile(r"""(')[^']*'?|(")[^"]*"?|[^\s&;,]+""")
+
 
 @lru_cache(maxsize=4096)
 def is_sensitive(key: str) -> bool:
@@ -129,13 +134,27 @@ class Secrets:
         self.epoch: object = object()
 
     def mask(self, text: str) -> str:
-        """Return the text with each registered value and each URL's password masked."""
+        """Return the text with registered values, passwords of URLs and `password=...` masked."""
         pattern = self._pattern
         if pattern is not None:
             text = pattern.sub(MASK, text)
         if "://" in text:
             text = _URL_PASSWORD.sub(rf"\1{MASK}", text)
+        if "=" in text:
+            text = _mask_assigned(text)
         return text
+
+
+def _mask_assigned(text: str) -> str:
+    parts: list[str] = []
+    done = at = 0
+    while (name := _ASSIGNED_NAME.search(text, at)) is not None:
+        at = name.end()
+        if is_sensitive(name[1]) and (value := _ASSIGNED_VALUE.match(text, at)) is not None:
+            mark = value[1] or value[2] or ""
+            parts += [text[done:at], mark, MASK, mark]
+            done = at = value.end()
+    return "".join([*parts, text[done:]]) if parts else text
 
 
 def _reveal(value: object) -> str:
