@@ -36,6 +36,7 @@ SERVICE, NAME = "contact-service", "contact_service.handlers"
 CONTEXT = {"request_id": "0f8b8d7c2a5e4f31a6c0d9e8b7a69584", "tenant_id": "acme"}
 
 OURS, OURS_STANDARD = "mtenant_logger, orjson", "mtenant_logger, standard encoder"
+LOGURU_EMPTY = "loguru, a sink that does nothing"
 DISABLED, NOTHING = "mtenant_logger, level disabled", "an empty call"
 STRUCTLOG, LOGURU, STDLIB = "structlog, orjson, BytesLogger", "loguru, serialize", "logging, orjson"
 
@@ -84,15 +85,30 @@ def structlog_fastest(file: BinaryIO) -> Run:
 
 def loguru_serialize(file: TextIO) -> Run:
     """Loguru as it makes JSON by itself."""
+    return _loguru(lambda: loguru.logger.add(file, serialize=True, backtrace=False, diagnose=False))
+
+
+def loguru_empty() -> Run:
+    """Loguru's own call alone: a sink that does nothing, with nothing to format."""
+    return _loguru(
+        lambda: loguru.logger.add(
+            _ignore, format="", colorize=False, backtrace=False, diagnose=False
+        )
+    )
+
+
+def _ignore(message: object) -> None:
+    pass
+
+
+def _loguru(add_sink: Callable[[], int]) -> Run:
     loguru.logger.remove()
     log = loguru.logger.bind(service=SERVICE)
 
     def run(n: int) -> None:
         # loguru is one per process and its sinks get every record, so the sink is there for the
         # turn only.
-        sink = loguru.logger.add(
-            file, serialize=True, level="INFO", backtrace=False, diagnose=False
-        )
+        sink = add_sink()
         with log.contextualize(**CONTEXT):
             for _ in range(n):
                 log.info(MESSAGE, path=PATH, status=STATUS)
@@ -171,6 +187,7 @@ def lines(kind: str, one: Callable[[], int], bounds: list[Bound]) -> Comparison:
             Case(OURS_STANDARD, ours(one(), StandardEncoder())),
             Case(STRUCTLOG, structlog_fastest(os.fdopen(one(), "wb", closefd=False))),
             Case(LOGURU, loguru_serialize(os.fdopen(one(), "w", closefd=False))),
+            Case(LOGURU_EMPTY, loguru_empty()),
             Case(STDLIB, stdlib_orjson(os.fdopen(one(), "w", closefd=False))),
         ],
         bounds,

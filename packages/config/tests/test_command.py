@@ -128,6 +128,62 @@ USAGE = {
 }
 
 
+DEFAULTS = """
+from dataclasses import dataclass
+from mtenant_config import Secret
+
+@dataclass(frozen=True)
+class Tls:
+    cert: Secret
+    cert_file: str = ""
+
+@dataclass(frozen=True)
+class Db:
+    host: str
+    port: int = 5432
+    tls: Tls | None = None
+
+@dataclass(frozen=True)
+class Settings:
+    db: Db = Db("db.example.com", 6432, Tls(Secret("default-canary")))
+"""
+
+
+def test_the_default_of_a_section_is_the_default_of_its_fields(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write("settings_with_a_default.py", DEFAULTS)
+    monkeypatch.syspath_prepend(str(path.parent))
+    monkeypatch.setenv("DB__PORT", "7432")
+    monkeypatch.setenv("DB__TLS__CERT_FILE", "/no/such/file")
+    assert main(["explain", f"{path.stem}:Settings"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == [
+        "db.host = 'db.example.com'  (default)",
+        "db.port = '7432'  (DB__PORT)",
+        "  hides '6432'  (default)",
+        "db.tls.cert = ***  (default)",
+        "db.tls.cert_file = '/no/such/file'  (DB__TLS__CERT_FILE)",
+        "  hides ''  (default)",
+    ]
+    assert main(["template", f"{path.stem}:Settings"]) == 0
+    template = capsys.readouterr().out
+    assert "# DB__HOST=db.example.com" in template
+    assert "default-canary" not in template
+    assert "Or the path of a file" not in template
+
+
+def test_explain_says_why_a_setting_cannot_be_used(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DB__PASSWORD", "canary-1")
+    monkeypatch.setenv("DB__PASSWORD_FILE", "canary-2")
+    assert main(["explain", f"{module}:Settings", "db.password"]) == 0
+    shown = capsys.readouterr().out
+    assert "(DB__PASSWORD and DB__PASSWORD_FILE are both set; keep one)" in shown
+    assert "canary" not in shown
+
+
 @pytest.mark.parametrize(("arguments", "words"), USAGE.values(), ids=USAGE)
 def test_a_wrong_command_is_one_clear_line(
     module: str, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]

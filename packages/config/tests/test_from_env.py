@@ -146,7 +146,9 @@ def test_a_field_that_ends_in_file_owns_its_variable() -> None:
     assert from_env(Tls, environ=environ) == Tls("", Path("/no/such/file"))
     prefixed = {f"CRM_{name}": text for name, text in environ.items()}
     assert from_env(Tls, prefix="CRM", environ=prefixed) == Tls("", Path("/no/such/file"))
-    assert Config.load("CRM", environ=prefixed).bind(Tls) == Tls("", Path("/no/such/file"))
+    config = Config.load("CRM", environ={**prefixed, "CRM_CERT": "text"})
+    assert config.bind(Tls) == Tls("text", Path("/no/such/file"))
+    assert str(config.explain("cert")) == "cert = 'text'  (CRM_CERT)"
 
 
 @dataclass(frozen=True)

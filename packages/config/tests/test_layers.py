@@ -498,6 +498,12 @@ def test_a_line_of_a_dotenv_file_that_sets_nothing_is_named(write: Write) -> Non
     assert CANARY not in str(caught.value)
 
 
+def test_another_kind_of_file_is_no_dotenv_file(write: Write) -> None:
+    file = write(".env", "CRM_A=1\n\n[default]\nport=1\n")
+    found = problems(lambda: Config.load("CRM", dotenv=file, environ={}))
+    assert found == [(str(file), "is no NAME=value")]
+
+
 def test_overrides_are_checked_like_a_file() -> None:
     overrides: dict[Any, Any] = {"db": {1: "x"}}
     found = problems(lambda: Config.load("CRM", overrides=overrides, environ={}))

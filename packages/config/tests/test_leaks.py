@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -54,8 +55,8 @@ def everything_about(error: BaseException) -> str:
                 "mtenant_config" in frame.f_code.co_filename
                 and "tests" not in frame.f_code.co_filename
             ):
-                # Mappings of the whole environment are the caller's own.
-                local = {k: v for k, v in frame.f_locals.items() if k not in ("environ", "values")}
+                # What a test hands to the fake is the test's own.
+                local = {k: v for k, v in frame.f_locals.items() if k != "values"}
                 parts.append(repr(local))
     if isinstance(error, ConfigError):
         parts += [repr(error.problems), json.dumps(error.to_problem()), str(error.internal)]
@@ -92,6 +93,13 @@ def test_no_error_about_a_secret_holds_it(tmp_path: Path) -> None:
         assert CANARY not in everything_about(caught.value), name
         assert str(len(CANARY)) not in str(caught.value).replace(str(tmp_path), ""), name
         assert all(problem.suggestion is None for problem in caught.value.problems), name
+
+
+def test_no_error_of_a_load_holds_what_it_was_given() -> None:
+    given = {"token": CANARY, "x": {"y": CANARY}, "x.y": CANARY}
+    with pytest.raises(ConfigError) as caught:
+        Config.load("CRM", files=["/no/such/file"], overrides=given, environ={"CRM_A": CANARY})
+    assert CANARY not in everything_about(caught.value)
 
 
 READS = ["get_int", "get_bool", "get_float", "get_duration", "get_bytes"]
@@ -165,6 +173,38 @@ def test_a_secret_in_the_words_of_a_cross_check_is_masked() -> None:
         MemoryConfig({"opaque": CANARY}).bind(Checked)
     assert "*** is too short" in str(caught.value)
     assert CANARY not in everything_about(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://crm:hunter2x", "postgresql://crm:hunter2x/y@db", "a://b:hunter2x%3f@[c"]
+)
+def test_a_part_of_a_secret_that_a_check_quotes_is_masked(url: str) -> None:
+    @dataclass(frozen=True)
+    class Checked:
+        url: Secret
+
+        def __post_init__(self) -> None:
+            parts = urlsplit(self.url.reveal())
+            raise ValueError(f"no port for {parts.password}: {parts.port}")
+
+    with pytest.raises(ConfigError) as caught:
+        MemoryConfig({"url": url}).bind(Checked)
+    assert "hunter2x" not in everything_about(caught.value)
+
+
+@pytest.mark.parametrize("value", ["a'b\"c", "back\\slash", "line\nbreak", "tab\tx"])
+def test_a_secret_that_a_check_quotes_with_escapes_is_masked(value: str) -> None:
+    @dataclass(frozen=True)
+    class Checked:
+        password: str
+
+        def __post_init__(self) -> None:
+            raise ValueError(f"bad password: {self.password!r}")
+
+    with pytest.raises(ConfigError) as caught:
+        MemoryConfig({"password": value}).bind(Checked)
+    assert repr(value)[1:-1] not in str(caught.value)
+    assert "bad ***: '***'" in str(caught.value) or "bad password: '***'" in str(caught.value)
 
 
 def test_secrets_inside_lists_and_tables_are_masked_by_their_names() -> None:

@@ -71,7 +71,7 @@ def test_every_class_survives_with_all_it_holds(
     err.add_note("a note")
 
     _assert_same(err, again(err))
-    assert again(err).__notes__ == ["a note"]
+    assert again(err).__notes__ == err.__notes__ != []
 
 
 def test_every_class_survives_bare(

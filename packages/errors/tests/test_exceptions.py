@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -271,3 +272,10 @@ def test_as_own_of_an_own_error_is_itself() -> None:
     err = NotFound()
 
     assert err.as_own() is err
+
+
+def test_a_traceback_tells_the_internal_text_and_the_message_does_not() -> None:
+    err = NotFound("contact 7 not found", internal="looked in tenant_acme")
+
+    assert "tenant_acme" in "".join(traceback.format_exception(err))
+    assert "tenant_acme" not in str(err)

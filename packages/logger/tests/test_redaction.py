@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -68,6 +70,49 @@ def assert_clean(line: bytes, strict: Strict, value: str = CANARY) -> dict[str, 
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "host=db.example.com password=hunter2x dbname=crm",
+        "host=db.example.com password='hunter2x and hunter2x'",
+        '--api-key="hunter2x "',
+        "GET https://example.com/mail?page=2&access_token=hunter2x&x=1",
+        "PGPASSWORD=hunter2x",
+        "dsn=password=hunter2x==",
+        "secret='hunter2x",
+        "token=a=hunter2x",
+        'token=a"hunter2x"',
+    ],
+)
+def test_what_is_assigned_to_a_sensitive_name_inside_a_text_is_masked(
+    text: str, strict: Strict
+) -> None:
+    log = RecordingLogger()
+
+    log.info(text, note=text, nested=[{"deep": text}])
+    log.error("failed", err=ValueError(text))
+
+    for line in log.recorder.lines:
+        assert_clean(line, strict, "hunter2x")
+
+
+def test_what_is_assigned_to_another_name_stays() -> None:
+    text = "page=2&sort=name monkey='a b' a==b tokenizer=fast ="
+
+    assert Secrets().mask(text) == text
+
+
+def test_masking_assignments_is_linear_in_the_text() -> None:
+    def seconds(size: int) -> float:
+        text = "a" * size + "=" + "=a" * size
+        started = time.perf_counter()
+        Secrets().mask(text)
+        return time.perf_counter() - started
+
+    # A quadratic search takes 256 times as long for 16 times the text.
+    assert min(seconds(160_000) for _ in range(3)) < 64 * min(seconds(10_000) for _ in range(3))
+
+
+@pytest.mark.parametrize(
     ("key", "sensitive"),
     [
         ("token", True),
@@ -88,6 +133,11 @@ def assert_clean(line: bytes, strict: Strict, value: str = CANARY) -> dict[str, 
         ("private_key", True),
         ("session_id", True),
         ("token2", True),
+        ("PGPASSWORD", True),
+        ("dbpasswords", True),
+        ("authtoken", True),
+        ("clientsecret", True),
+        ("sessionid", True),
         ("tokenizer", False),
         ("secretary", False),
         ("key", False),
@@ -267,3 +317,24 @@ def test_the_password_of_a_url_is_masked(text: str, masked: str) -> None:
         == record["error"]["message"]
         == masked
     )
+
+
+@pytest.mark.usefixtures("fresh")
+def test_values_that_threads_register_at_once_are_all_masked() -> None:
+    values = [f"secret-{n:04d}" for n in range(60)]
+    barrier = threading.Barrier(6, timeout=30)
+
+    def register(some: list[str]) -> None:
+        barrier.wait()
+        for value in some:
+            register_secret(value)
+
+    threads = [threading.Thread(target=register, args=(values[i::6],)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    log = RecordingLogger()
+    log.info(" ".join(values))
+
+    assert log.records[0]["message"] == " ".join(["***"] * 60)

@@ -35,8 +35,11 @@ def eventually() -> Eventually:
 
 
 @pytest.fixture
-def open_tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def open_tmp(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """A temporary directory that everybody may enter, and the one that devstack uses."""
+    tmp_path_factory.getbasetemp()  # pytest's own is made at first use, and not to be in ours
     path = Path(tempfile.mkdtemp(dir="/tmp", prefix="devstack-test-"))
     path.chmod(0o711)
     monkeypatch.setenv("TMPDIR", str(path))
@@ -79,7 +82,7 @@ def crm(open_tmp: Path) -> Iterator[Crm]:
     def start(*arguments: str, **environ: str) -> subprocess.Popen[str]:
         unset = {"DATABASE_URL", "NATS_URL", "REDIS_URL"}
         env = {key: value for key, value in os.environ.items() if key not in unset}
-        process = subprocess.Popen(  # noqa: S603 -- our own program
+        process = subprocess.Popen(
             [sys.executable, "-m", "mtenant_devstack", *arguments],
             env={**env, **environ},
             stdout=subprocess.PIPE,

@@ -15,6 +15,12 @@ def test_an_ordinary_user_runs_the_servers_itself(monkeypatch: pytest.MonkeyPatc
     assert server_account() is None
 
 
+def test_where_there_is_no_root_there_is_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "geteuid")  # as on Windows
+
+    assert server_account() is None
+
+
 def test_root_hands_them_to_the_first_account_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 

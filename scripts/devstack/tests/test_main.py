@@ -98,6 +98,22 @@ def test_an_end_in_the_middle_of_the_start_leaves_nothing(  # noqa: PLR0917 -- f
     eventually(lambda: left() == [])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_signal_that_the_caller_ignores_stays_ignored() -> None:
+    script = 'trap "" HUP; exec "$0" -m mtenant_devstack up'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script, sys.executable], stdout=subprocess.PIPE, text=True
+    ) as process:
+        read_urls(process)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        process.terminate()
+
+    ignored = re.search(r"^SigIgn:\t(\w+)$", status, re.MULTILINE)
+    assert ignored
+    assert int(ignored[1], 16) & 1 << signal.SIGHUP - 1
+    assert process.returncode == 0
+
+
 def test_ctrl_c_twice_during_the_start_leaves_nothing(
     crm: Crm, left: Left, eventually: Eventually, open_tmp: Path
 ) -> None:
@@ -183,7 +199,7 @@ def test_down_says_when_an_up_does_not_stop(
     program = f"{deaf}; from mtenant_devstack import record; from pathlib import Path; "
     program += f"record.write(Path({str(open_tmp / 'mtenant-devstack-run-deaf')!r})); print(1); "
     (open_tmp / "mtenant-devstack-run-deaf").mkdir()
-    with subprocess.Popen(  # noqa: S603 -- our own program
+    with subprocess.Popen(
         [sys.executable, "-uc", program + "signal.pause()"], stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
@@ -225,17 +241,17 @@ def test_a_directory_that_cannot_be_made_is_one_line(
 ) -> None:
     (tmp_path / "file").touch()
 
-    assert main(["up", "--data", str(tmp_path / "file" / "data")]) == 1
-
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("crm: ")
-    assert str(tmp_path / "file") in line
+    for data in (tmp_path / "file" / "data", tmp_path / "file"):
+        assert main(["up", "--data", str(data)]) == 1
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"crm: {data} cannot be used for data (")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http"])
-def test_a_port_that_is_none_is_refused(port: str) -> None:
+def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["up", "--nats-port", port])
+    assert f"a port is a number from 1 to 65535, not '{port}'" in capsys.readouterr().err
 
 
 def test_up_ends_with_an_error_when_a_server_dies(crm: Crm, left: Left) -> None:

@@ -4,8 +4,6 @@ import doctest
 import subprocess
 import sys
 
-import pytest
-
 import mtenant_devstack
 
 
@@ -17,28 +15,20 @@ def test_the_public_names_are_sorted_and_there() -> None:
     assert all(getattr(mtenant_devstack, name).__doc__ for name in names if name != "Mode")
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Missing'"):
-        getattr(mtenant_devstack, "Missing")  # noqa: B009 -- mypy knows that it is not there
-
-
 def test_the_doctest_of_the_package_passes() -> None:
-    results = doctest.testmod(mtenant_devstack, extraglobs={"Stack": mtenant_devstack.Stack})
+    results = doctest.testmod(mtenant_devstack)
 
     assert results.attempted
     assert not results.failed
 
 
-def test_importing_starts_nothing_and_loads_no_other_package() -> None:
+def test_importing_loads_no_other_package() -> None:
     program = """
 import sys
 before = set(sys.modules)
 import mtenant_devstack
-loaded = {name for name in set(sys.modules) - before if "." not in name}
-assert loaded <= {"mtenant_devstack", "typing"} | sys.stdlib_module_names, loaded
-mtenant_devstack.Stack
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 assert loaded <= {"mtenant_devstack", "__mp_main__"} | sys.stdlib_module_names, loaded
 """
     command = [sys.executable, "-c", program]
-    subprocess.run(command, check=True, timeout=30)  # noqa: S603 -- our own program
+    subprocess.run(command, check=True, timeout=30)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -141,14 +142,17 @@ def test_data_that_is_kept_is_there_in_the_next_stack(open_tmp: Path) -> None:
     assert sorted(p.name for p in (open_tmp / "data").iterdir()) == sorted(SERVERS)
 
 
-def test_a_second_stack_on_the_same_data_is_refused(open_tmp: Path) -> None:
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_second_stack_on_the_same_data_is_refused(name: str, open_tmp: Path) -> None:
     data = open_tmp / "data"
     with (
-        Stack(["postgres"], mode="durable", data=data),
-        pytest.raises(ServerFailed, match=r"postmaster\.pid"),
-        Stack(["postgres"], mode="durable", data=data),
+        Stack([name], mode="durable", data=data),
+        pytest.raises(DevstackError, match=f"{data} is in use by another stack"),
+        Stack([name], mode="durable", data=data),
     ):
         raise AssertionError("two servers on one data directory")
+    with Stack([name], mode="durable", data=data) as stack:
+        assert [server.name for server in stack.started] == [name]
 
 
 def test_a_broken_data_directory_is_one_clear_error_with_the_end_of_the_log(
@@ -310,6 +314,17 @@ def test_servers_stop_although_a_fork_still_holds_the_pipe(left: Left) -> None:
         os.close(writer)
         os.close(reader)
         os.waitpid(child, 0)
+
+
+def test_a_program_that_ignores_sigchld_learns_how_a_server_ended() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with Stack(["valkey"]) as stack:
+            stack.valkey.kill()
+            with pytest.raises(ServerFailed, match="status -9"):
+                stack.valkey.check()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_stack_works_from_a_thread(left: Left) -> None:

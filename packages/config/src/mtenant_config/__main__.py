@@ -132,13 +132,13 @@ def _explain(cls: type, options: argparse.Namespace) -> int:
 
 
 def _explained(source: Source, key: str, leaf: Leaf) -> str:
-    lines = [str(explanation(source, key, leaf.env, secret=leaf.secret))]
+    found = explanation(source, key, leaf.env, secret=leaf.secret, indirect=leaf.indirect)
+    lines = [str(found)]
     if leaf.default is not None:
         default = MASK if leaf.secret else show(written(leaf.default()))
-        is_set = source.lookup(key, leaf.env) is not None
         lines = (
             [*lines, f"  hides {default}  (default)"]
-            if is_set
+            if found.origin
             else [f"{key} = {default}  (default)"]
         )
     return "\n".join(lines)

@@ -11,6 +11,7 @@ one of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
 from typing import Any
@@ -20,13 +21,14 @@ from dynaconf.loaders import yaml_loader
 from dynaconf.loaders.base import SourceMetadata
 from dynaconf.vendor.dotenv.parser import parse_stream
 
-from mtenant_config.files import Document, FileFault, check_depth, limited
+from mtenant_config.document import Document, FileFault, check_depth, limited
 from mtenant_config.locate import Lines, Path
 from mtenant_config.setting import Setting
 
 # The YAML parser as dynaconf's own loader sees it: where it lies inside dynaconf is not promised.
 _yaml = yaml_loader.yaml
 _ROOT = "ROOT"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What a dynaconf name never begins with; see the module's docstring.
 _MARK = "/"
 
@@ -74,7 +76,8 @@ def _settings(tree: Mapping[str, Any]) -> Iterator[Setting]:
 def read_dotenv(text: str) -> tuple[dict[str, str], Lines]:
     """Return the variables of a `.env` file and the line of each; the last of two counts.
 
-    `${NAME}` stands as it is: nothing is put in its place.
+    `${NAME}` stands as it is: nothing is put in its place. A name alone, as in `export NAME`, sets
+    nothing.
 
     Raises:
         FileFault: A line that is no assignment.
@@ -85,7 +88,8 @@ def read_dotenv(text: str) -> tuple[dict[str, str], Lines]:
         # The parser counts empty lines before a statement as part of it.
         source = binding.original.string
         line = binding.original.line + source[: -len(source.lstrip()) or None].count("\n")
-        if binding.error:
+        bare = binding.key is not None and binding.value is None
+        if binding.error or (bare and not _NAME.fullmatch(binding.key)):
             raise FileFault("is no NAME=value", line)
         if binding.key is not None and binding.value is not None:
             texts[binding.key] = binding.value

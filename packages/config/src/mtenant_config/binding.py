@@ -9,7 +9,7 @@ from mtenant_config.grammar import Refused
 from mtenant_config.names import FILE_SUFFIX, near, squash
 from mtenant_config.problem import ConfigError, Problem
 from mtenant_config.schema import FieldType, Leaf, Section, schema_of
-from mtenant_config.secret import MASK, Secret, names_a_secret
+from mtenant_config.secret import Secret, names_a_secret, without_secrets
 from mtenant_config.setting import Setting, Unusable, is_secret_value
 from mtenant_config.source import Source
 
@@ -134,29 +134,19 @@ class _Binder:
     def full(self, key: str) -> str:
         return f"{self.at}.{key}" if self.at and key else key or self.at
 
-    def make(self, section: Section, base: object = None) -> object:
-        """Return the section's object, or `_FAILED`; the problems are kept.
-
-        Args:
-            section: The schema.
-            base: An instance that stands in for the class's own defaults.
-        """
+    def make(self, section: Section) -> object:
+        """Return the section's object, or `_FAILED`; the problems are kept."""
         values: dict[str, object] = {}
         failed = False
         for leaf in section.leaves:
             setting = self.lookup(leaf)
-            if setting is None or (not setting.is_set and not leaf.type.nullable):
-                if base is not None:
-                    values[leaf.name] = getattr(base, leaf.name)
-                elif leaf.required:
-                    key = self.full(leaf.key)
-                    self.problems.append(missing(self.source, key, leaf.type.expected, leaf.env))
-                    failed = True
-                continue
-            if not setting.is_set:
-                values[leaf.name] = None
-                continue
-            value, problem = converted(setting, leaf.type, secret=leaf.secret)
+            if setting is not None and (setting.is_set or leaf.type.nullable):
+                value, problem = self.read(setting, leaf)
+            elif leaf.default is not None:
+                value, problem = leaf.default(), None
+            else:
+                key = self.full(leaf.key)
+                value, problem = None, missing(self.source, key, leaf.type.expected, leaf.env)
             if problem:
                 self.problems.append(problem)
                 failed = True
@@ -165,36 +155,31 @@ class _Binder:
             if leaf.secret:
                 self.secrets.extend(_secrets_in(value))
         for inner in section.sections:
-            if base is not None:
-                default = getattr(base, inner.name)
-            else:
-                default = inner.default() if inner.default else None
-            if inner.required or self.is_present(inner):
-                values[inner.name] = self.make(inner, default)
+            if inner.default is None or self.is_present(inner):
+                values[inner.name] = self.make(inner)
                 failed = failed or values[inner.name] is _FAILED
-            elif base is not None:
-                values[inner.name] = default
+            else:
+                values[inner.name] = inner.default()
         return _FAILED if failed else self.construct(section, values)
+
+    def read(self, setting: Setting, leaf: Leaf) -> tuple[object, Problem | None]:
+        """Return what a field gets from a setting: null is None."""
+        return converted(setting, leaf.type, secret=leaf.secret) if setting.is_set else (None, None)
 
     def construct(self, section: Section, values: dict[str, object]) -> object:
         try:
             return section.cls(**values)
         except ValueError as exc:
             reason = str(exc) or "the values do not fit together"
-        # The words are the class's own, and may quote what it was given. Longest first: a secret
-        # may be a part of another.
-        for text in sorted((s.reveal() for s in self.secrets if s), key=len, reverse=True):
-            reason = reason.replace(text, MASK)
+        # The words are the class's own, and may quote what it was given, or a part of it.
+        reason = without_secrets(reason, self.secrets)
         self.problems.append(
             Problem(self.full(section.key) or section.cls.__name__, "invalid", reason)
         )
         return _FAILED
 
     def lookup(self, leaf: Leaf) -> Setting | None:
-        key = self.full(leaf.key)
-        # A field `cert_file` beside `cert` owns the variable CERT_FILE: it is no reference then.
-        own = f"{key}_file" in self.leaves or (leaf.env or "") + FILE_SUFFIX in self.env_names
-        return self.source.lookup(key, leaf.env, indirect=not own)
+        return self.source.lookup(self.full(leaf.key), leaf.env, indirect=leaf.indirect)
 
     def is_present(self, section: Section) -> bool:
         """Tell whether anybody has set anything in a section that need not be there."""

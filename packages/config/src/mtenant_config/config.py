@@ -7,14 +7,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from mtenant_config.files import (
-    DEFAULT_SECTION,
-    FileFault,
-    SettingsFile,
-    environment_name,
-    read_text,
-    walk,
-)
+from mtenant_config.document import FileFault, walk
+from mtenant_config.files import DEFAULT_SECTION, SettingsFile, environment_name, read_text
 from mtenant_config.names import check_prefix, fold, misspelt, sections_of
 from mtenant_config.problem import ConfigError, Problem
 from mtenant_config.reader import Reader
@@ -84,9 +78,10 @@ class Config(Reader):
         _import_dynaconf()
         loading = _Loading(prefix)
         loading.read_variables(dotenv, secrets_dir, environ)
+        loading.read_overrides(overrides or {})
+        del environ, overrides  # error trackers record the local variables of what raises
         env = loading.choose_env(env)
         loading.read_files(_paths(files, "files"), _paths(optional_files, "optional_files"), env)
-        loading.read_overrides(overrides or {})
         return cls(loading.source(), env)
 
 

@@ -43,7 +43,9 @@ def from_env(
     >>> from_env(Database, environ={"DATABASE_URL": "postgresql://db/crm"})
     Database(url='postgresql://db/crm', max_open=20)
     """
-    return bind(cls, environment(prefix, environ))
+    source = environment(prefix, environ)
+    del environ  # error trackers record the local variables of what raises
+    return bind(cls, source)
 
 
 def environment(prefix: str | None, environ: Mapping[str, str]) -> Source:

@@ -1,50 +1,24 @@
-"""Settings files: found, read, taken apart into sections, and flattened to settings."""
+"""Settings files: read, parsed, and taken apart into sections of settings."""
 
 from __future__ import annotations
 
-import copy
 import json
-import math
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from mtenant_config.document import Document, FileFault, limited, walk
 from mtenant_config.locate import Lines, json_lines, toml_lines
 from mtenant_config.names import fold
 from mtenant_config.problem import Problem
 from mtenant_config.setting import Layer, Origin, Setting, decoded
 
-T = TypeVar("T")
-
-MAX_DEPTH = 32
-"""Deepest nesting of tables. A YAML file can contain itself."""
-
-MAX_KEYS = 100_000
-"""Most keys of a file. A few lines of YAML aliases can stand for billions."""
-
 DEFAULT_SECTION = "default"
 _ALIASES = {"dev": "development", "prod": "production"}
 _WELL_KNOWN = frozenset({DEFAULT_SECTION, "development", "production", "staging", "testing"})
-
-
-class FileFault(Exception):
-    """A file that cannot be used, and why; without a word of its content but keys."""
-
-    def __init__(self, reason: str, line: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.line = line
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A parsed file and the line of each of its keys."""
-
-    content: object
-    lines: Lines = field(default_factory=dict)
 
 
 def environment_name(name: str) -> str:
@@ -228,46 +202,6 @@ class SettingsFile:
         self.problems.append(
             Problem(str(self.path), "unreadable", reason, origin=origin, suggestion=suggestion)
         )
-
-
-def walk(
-    content: Mapping[Any, object], path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Yield the path and value of everything in nested tables that is no table.
-
-    Raises:
-        FileFault: A key that is no text or empty, or tables too deep in each other.
-    """
-    check_depth(path)
-    for key, value in content.items():
-        if not _is_name(key):
-            raise FileFault(f"has a key that is no name: {key!r}")
-        if isinstance(value, dict):
-            yield from walk(value, (*path, key))
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise FileFault(f"has {value} at {'.'.join((*path, key))}, which is no setting")
-        else:
-            # Copied, because a YAML alias or the caller's own list may be shared.
-            yield (*path, key), copy.deepcopy(value) if isinstance(value, list) else value
-
-
-def _is_name(key: object) -> bool:
-    # A line break in a key would be one in every report about it.
-    return isinstance(key, str) and key.isprintable() and all(p.strip() for p in key.split("."))
-
-
-def check_depth(path: tuple[str, ...]) -> None:
-    """Raise FileFault for a path that is too deep."""
-    if len(path) > MAX_DEPTH:
-        raise FileFault(f"has tables more than {MAX_DEPTH} levels deep")
-
-
-def limited(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items, and raise FileFault when there are too many."""
-    for count, item in enumerate(items):
-        if count >= MAX_KEYS:
-            raise FileFault(f"has more than {MAX_KEYS} keys")
-        yield item
 
 
 def _line(lines: Lines, path: tuple[str, ...]) -> int | None:

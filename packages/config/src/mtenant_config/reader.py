@@ -269,8 +269,9 @@ class Reader:
         """
         folded = fold(key)
         field = self._fields.get(folded)
-        env = field.env if field else None
-        return explanation(self.source, folded, env, secret=folded in self._secret_keys)
+        env, indirect = (field.env, field.indirect) if field else (None, True)
+        secret = folded in self._secret_keys
+        return explanation(self.source, folded, env, secret=secret, indirect=indirect)
 
     def report(self) -> list[dict[str, str]]:
         """Return key, value and origin of every setting, sorted by key, safe to log.
@@ -315,10 +316,11 @@ class Reader:
 
 
 def explanation(
-    source: Source, key: str, env: str | None = None, *, secret: bool = False
+    source: Source, key: str, env: str | None, *, secret: bool, indirect: bool
 ) -> Explanation:
-    """Return the explanation of a folded key."""
-    chain = [setting for setting in reversed(source.chain(key, env)) if setting.is_set]
+    """Return the explanation of a folded key; `indirect` is that of `Source.chain`."""
+    found = source.chain(key, env, indirect=indirect)
+    chain = [setting for setting in reversed(found) if setting.is_set]
     if not chain:
         return Explanation(key, None, None)
     shown = [(setting.shown(secret=secret), str(setting.origin)) for setting in chain]

@@ -28,7 +28,7 @@ from mtenant_config.grammar import (
     parse_str,
     split_list,
 )
-from mtenant_config.names import fold, key_of, near, variable
+from mtenant_config.names import FILE_SUFFIX, fold, key_of, near, variable
 from mtenant_config.secret import Secret, names_a_secret
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -90,7 +90,19 @@ class FieldType:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A field that holds one value. `key` is relative to the settings class."""
+    """A field that holds one value.
+
+    Attributes:
+        name: The name of the field.
+        key: Its folded key, relative to the settings class.
+        type: What it holds.
+        env: The variable that its `Env` names.
+        secret: Whether its type or its name says that it is secret.
+        default: Makes its default: that of the object which stands as the default of its section,
+            else its own.
+        indirect: Whether `X_FILE` names a file that holds it. Not where another field owns that
+            variable, as `cert_file` beside `cert` does.
+    """
 
     name: str
     key: str
@@ -98,6 +110,7 @@ class Leaf:
     env: str | None
     secret: bool
     default: Callable[[], object] | None
+    indirect: bool = True
 
     @property
     def required(self) -> bool:
@@ -115,11 +128,6 @@ class Section:
     leaves: tuple[Leaf, ...]
     sections: tuple[Section, ...]
     default: Callable[[], object] | None
-
-    @property
-    def required(self) -> bool:
-        """Whether the class around it has no default for it."""
-        return self.default is None
 
     def all_leaves(self) -> Iterator[Leaf]:
         """Yield the fields of this section and of those inside it."""
@@ -146,7 +154,26 @@ def schema_of(cls: type[object]) -> Section:
 
 @lru_cache(maxsize=256)
 def _remembered(cls: Any) -> Section:
-    return _section(cls, name="", key="", default=None, parents=())
+    schema = _section(cls, name="", key="", default=None, parents=())
+    keys = frozenset(leaf.key for leaf in schema.all_leaves())
+    names = frozenset(leaf.env for leaf in schema.all_leaves() if leaf.env)
+    return _with_owners(schema, keys, names)
+
+
+def _with_owners(section: Section, keys: frozenset[str], names: frozenset[str]) -> Section:
+    """Return the section with `indirect` set, given every key and variable of the schema."""
+
+    def owned(leaf: Leaf) -> bool:
+        by_name = leaf.env is not None and leaf.env + FILE_SUFFIX in names
+        return by_name or f"{leaf.key}_file" in keys
+
+    return dataclasses.replace(
+        section,
+        leaves=tuple(
+            dataclasses.replace(leaf, indirect=not owned(leaf)) for leaf in section.leaves
+        ),
+        sections=tuple(_with_owners(inner, keys, names) for inner in section.sections),
+    )
 
 
 def _section(
@@ -185,6 +212,7 @@ def _section(
         if key_of(variable(path, "X"), "X") != path:
             raise TypeError(f"{cls.__qualname__}.{field.name}: no variable can mean this name")
         where = f"{cls.__qualname__}.{field.name}"
+        initial = _default(field, default)
         nested = _nested(hints[field.name])
         if nested is not None:
             sections.append(
@@ -192,16 +220,21 @@ def _section(
                     nested,
                     name=field.name,
                     key=path,
-                    default=_default(field),
+                    default=initial,
                     parents=(*parents, cls),
                 )
             )
         else:
-            leaves.append(_leaf(field, path, hints[field.name], where))
+            leaves.append(_leaf(field.name, path, hints[field.name], initial, where))
     return Section(cls, name, key, tuple(leaves), tuple(sections), default)
 
 
-def _default(field: dataclasses.Field[Any]) -> Callable[[], object] | None:
+def _default(
+    field: dataclasses.Field[Any], outer: Callable[[], object] | None
+) -> Callable[[], object] | None:
+    """Return what makes a field's default, in a section whose own default `outer` makes."""
+    if outer is not None and outer() is not None:
+        return lambda: getattr(outer(), field.name)
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory
     if field.default is not dataclasses.MISSING:
@@ -217,16 +250,16 @@ def _nested(hint: Any) -> type | None:
     return None
 
 
-def _leaf(field: dataclasses.Field[Any], key: str, hint: Any, where: str) -> Leaf:
+def _leaf(name: str, key: str, hint: Any, default: Callable[[], object] | None, where: str) -> Leaf:
     field_type = _type(hint, where)
     env = next((extra.name for extra in _extras(hint) if isinstance(extra, Env)), None)
     return Leaf(
-        name=field.name,
+        name=name,
         key=key,
         type=field_type,
         env=env,
         secret=field_type.secret or names_a_secret(key) or names_a_secret(env or ""),
-        default=_default(field),
+        default=default,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, NoReturn
+from urllib.parse import unquote
 
 from mtenant_config.names import fold
 
@@ -25,6 +26,7 @@ _PARAMETER_PASSWORD = re.compile(
     r"(?P<head>(?:passw\w*|pwd|secret|token|\w*key)\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&;,]+)",
     re.IGNORECASE,
 )
+_WORD = re.compile(r"\w+")
 
 
 class Secret:
@@ -123,3 +125,23 @@ def without_passwords(text: str) -> str:
     masked = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
     masked = _URL_TOKEN.sub(rf"\g<head>{MASK}", masked)
     return _PARAMETER_PASSWORD.sub(rf"\g<head>{MASK}", masked)
+
+
+def without_secrets(text: str, secrets: Iterable[Secret]) -> str:
+    """Return the text with these secrets masked, and with each word that is one of theirs.
+
+    A check may quote a part of what it was given: `urlsplit` names the port that is none, and that
+    is the password when its `@` was forgotten. So a harmless word may be masked as well.
+
+    >>> without_secrets("no port: 'hunter2'", [Secret("postgresql://crm:hunter2")])
+    "no port: '***'"
+    """
+    forms: set[str] = set()
+    for secret in secrets:
+        plain = secret.reveal()
+        forms |= {plain, unquote(plain), repr(plain)[1:-1], repr(unquote(plain))[1:-1]}
+    # Longest first: a secret may be a part of another.
+    for form in sorted(forms - {""}, key=len, reverse=True):
+        text = text.replace(form, MASK)
+    words = {word for form in forms for word in _WORD.findall(form)}
+    return _WORD.sub(lambda match: MASK if match[0] in words else match[0], text)

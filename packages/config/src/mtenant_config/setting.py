@@ -127,6 +127,8 @@ class Setting:
 
     def shown(self, *, secret: bool) -> str:
         """Return the value as a person may see it; a secret is a mask, whatever its length."""
+        if isinstance(self.raw, Unusable):  # why it cannot be read is no part of it
+            return show(self.raw)
         if secret or self.is_secret_file or names_a_secret(self.key):
             return MASK
         return show(self.value)

@@ -21,7 +21,7 @@ def env_template(cls: type, prefix: str | None = None) -> str:
     for leaf in schema_of(cls).all_leaves():
         name = leaf.env or variable(leaf.key, prefix)
         lines = [f"# {_described(leaf)}"]
-        if leaf.secret:
+        if leaf.secret and leaf.indirect:
             lines.append(f"# Or the path of a file that holds it, in {name}{FILE_SUFFIX}.")
         value = "" if leaf.secret else _env_value(written(_default(leaf)))
         lines.append(f"{'' if leaf.required else '# '}{name}={value}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mtenant_config.files import FileFault, walk
+from mtenant_config.document import FileFault, walk
 from mtenant_config.names import fold
 from mtenant_config.reader import Reader
 from mtenant_config.setting import Layer, Origin, Setting

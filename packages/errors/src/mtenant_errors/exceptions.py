@@ -81,7 +81,8 @@ class AppError(Exception):
             which validators fill with what the caller sent, are left out.
         params: What was put into the message. Numbers, strings, dates, UUIDs stay what they are,
             anything else is kept as its text; secrets and exceptions are kept as `***`.
-        internal: Text for the log, or None.
+        internal: Text for the log, or None. It is a note of the exception too, which tracebacks and
+            loggers show.
         retry_after: How many seconds to wait before a retry (0 to 86400), or None.
         retryable: Whether the same request may be sent again as it is.
         headers: More response fields, such as `WWW-Authenticate` or `Allow`.
@@ -163,7 +164,7 @@ class AppError(Exception):
         if errors is not None:
             self.errors = text.entries(errors)
         if internal is not None:
-            self.internal = text.shown(internal, text.INTERNAL_LIMIT)
+            self._tell(text.shown(internal, text.INTERNAL_LIMIT))
         if retry_after is not None:
             self.retry_after = _retry_after.seconds(retry_after)
         if headers is not None:
@@ -176,7 +177,8 @@ class AppError(Exception):
             self.params = {**self.params, **kept} if self.params else kept
         if isinstance(message, BaseException):
             # `raise BadRequest(exc)`: the text of an exception was written for a log.
-            self.internal = self.internal or text.describe(message)
+            if self.internal is None:
+                self._tell(text.describe(message))
             message = None
         said = "" if message is None else text.shown(message, text.MESSAGE_LIMIT)
         if said:
@@ -184,6 +186,11 @@ class AppError(Exception):
         else:
             self.message = text.fill(type(self).message, self.params)
         self.args = (self.message,)
+
+    def _tell(self, internal: str) -> None:
+        # A note (PEP 678) too, since every logger and every traceback shows those.
+        self.internal = internal
+        self.add_note(f"internal: {internal}")
 
     def to_http_response(self) -> ErrorResponse:
         """Return status, code and message; of a remote error those that this program answers with."""

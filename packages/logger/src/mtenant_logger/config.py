@@ -102,7 +102,9 @@ def configure(config: LoggerConfig) -> None:
                 f"logging is configured already, with {_running.config!r}; a process does it once:"
                 " remove the other call, or use log_context(service=...) for a second application"
             )
-        _start(config, _running.undo)
+        with ExitStack() as undo:
+            _start(config, undo)
+            _running.undo = undo.pop_all()
         _running.config = config
     for problem in config.problems:
         Logger(LIBRARY).warning(problem)

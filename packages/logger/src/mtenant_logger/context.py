@@ -52,6 +52,7 @@ class log_context:  # it is called like a function, as contextlib's are
 
     def __init__(
         self,
+        /,
         *,
         service: str | None = None,
         request_id: str | None = None,

@@ -35,6 +35,9 @@ class Encoder(Protocol):
     encode: Callable[[object], bytes]
     """Raises ValueError or TypeError on a lone surrogate."""
 
+    encode_simple: Callable[[object], bytes]
+    """The same for data without an `Exact`; the sooner of the two where they differ."""
+
 
 class StandardEncoder:
     """The encoder of the standard library."""
@@ -44,6 +47,7 @@ class StandardEncoder:
             ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
         ).encode
         self.encode: Callable[[object], bytes] = lambda value: compact(value).encode()
+        self.encode_simple: Callable[[object], bytes] = self.encode
 
 
 class OrjsonEncoder:
@@ -51,6 +55,7 @@ class OrjsonEncoder:
 
     def __init__(self) -> None:
         self.encode: Callable[[object], bytes] = partial(orjson.dumps, default=_exactly)
+        self.encode_simple: Callable[[object], bytes] = orjson.dumps
 
 
 def best_encoder() -> Encoder:

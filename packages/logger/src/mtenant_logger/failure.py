@@ -8,7 +8,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Final, TypeGuard
 
-from mtenant_logger.plain import Plain
+from mtenant_logger.plain import Plain, type_name
 from mtenant_logger.redaction import Secrets
 
 MAX_CHAIN: Final = 10
@@ -32,17 +32,10 @@ def describe(error: object, plain: Plain) -> dict[str, object]:
         plain: masks, bounds, and is told what is lost.
     """
     if not is_exception(error):
-        name = plain.text(type(error).__name__, MAX_NAME_BYTES)
+        name = plain.text(type_name(error), MAX_NAME_BYTES)
         return {"type": name, "message": _text_of(error, plain)}
     described = _summary(error, plain)
-    related = _related(error)
-    chain = [
-        {"relation": relation, **_summary(other, plain, MAX_CAUSE_BYTES), **_place(other, plain)}
-        for relation, other in islice(related, MAX_CHAIN)
-    ]
-    if next(related, None) is not None:
-        plain.degraded = True
-    if chain:
+    if chain := _chain(error, plain):
         described["chain"] = chain
     frames = list(_frames(error.__traceback__))
     if len(frames) > MAX_FRAMES:
@@ -64,7 +57,7 @@ def render(error: object, secrets: Secrets) -> str:
     try:
         text = "".join(traceback.format_exception(error, limit=-MAX_FRAMES))
     except Exception:  # it runs code of the exception
-        return f"<unprintable {type(error).__name__}>"
+        return f"<unprintable {type_name(error)}>"
     return secrets.mask(text[: 64 * 1024]).rstrip("\n")
 
 
@@ -97,8 +90,22 @@ def _text_of(value: object, plain: Plain, at_most: int | None = None) -> str:
             text = "\n".join([text, *(str.__str__(str(note)) for note in notes[:MAX_CHAIN])])
     except Exception:  # `__str__` may raise anything
         plain.degraded = True
-        return f"<unprintable {type(value).__name__}>"
+        return f"<unprintable {type_name(value)}>"
     return plain.text(text) if at_most is None else plain.text(text, at_most)
+
+
+def _chain(error: BaseException, plain: Plain) -> list[dict[str, object]]:
+    related = _related(error)
+    chain: list[dict[str, object]] = []
+    try:
+        for relation, other in islice(related, MAX_CHAIN):
+            described = _summary(other, plain, MAX_CAUSE_BYTES)
+            chain.append({"relation": relation, **described, **_place(other, plain)})
+        if next(related, None) is not None:
+            plain.degraded = True
+    except Exception:  # a class may make properties of `__cause__` and the like
+        plain.degraded = True
+    return chain
 
 
 def _related(error: BaseException) -> Iterator[tuple[str, BaseException]]:

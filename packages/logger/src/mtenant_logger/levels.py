@@ -26,19 +26,20 @@ _NUMBERS: Final = {name: number for number, name in NAMES.items()} | {
 CHOICES: Final = ", ".join(NAMES.values())
 
 
-def number_of(name: str) -> int:
+def number_of(name: object) -> int:
     """Return the number of a level, with the numbers of the standard `logging` module.
 
     Case and surrounding space do not matter; `warn` and `fatal` are taken for `warning` and
     `critical`.
 
     Raises:
-        ValueError: there is no such level; the message lists those there are.
+        ValueError: there is no such level, as there is none by the number; the message lists those
+            there are.
     """
-    try:
-        return _NUMBERS[name.strip().lower()]
-    except KeyError:
-        raise ValueError(f"no log level {name[:64]!r}: use one of {CHOICES}") from None
+    number = _NUMBERS.get(name.strip().lower()) if isinstance(name, str) else None
+    if number is None:
+        raise ValueError(f"no log level {repr(name)[:66]}: use one of {CHOICES}")
+    return number
 
 
 def nearest(number: int) -> int:

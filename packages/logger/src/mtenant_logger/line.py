@@ -11,12 +11,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from sys import modules
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from mtenant_logger.context import SCOPE, Scope
 from mtenant_logger.encoding import Encoder, best_encoder
+from mtenant_logger.event import Event, Named, Source
 from mtenant_logger.failure import MAX_NAME_BYTES, describe
 from mtenant_logger.levels import NAMES, WARNING, LevelName
 from mtenant_logger.plain import ALIKE_BELOW, ALIKE_FROM, MAX_KEY_CHARS, MAX_LINE_BYTES, Plain
@@ -70,52 +71,6 @@ _NEVER: Final = (None, b"", b"", b"", None)
 _NEVER_BOUND: Final = (None, b"", None, b"")
 
 
-class Source(Protocol):
-    """Whoever logs: a logger, or the stand-in for one of another library."""
-
-    name: str
-    bound: Mapping[str, object]
-    prepared: Any
-
-
-class Named:
-    """A source that is nothing but a name."""
-
-    __slots__ = ("bound", "name", "prepared")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.bound: Mapping[str, object] = {}
-        self.prepared: Any = None
-
-
-@dataclass(slots=True)
-class Event:
-    """One log call, redacted and bounded, before it is bytes."""
-
-    time_ns: int
-    level: int
-    message: str
-    identity: dict[str, object]
-    tags: dict[str, object]
-    degraded: list[str]
-    error: dict[str, object] | None
-    logger: str
-    caller: str | None
-
-    def fields(self) -> dict[str, object]:
-        """Return what follows timestamp, level and message, in the order of the line."""
-        fields = {**self.identity, **self.tags}
-        if self.degraded:
-            fields["degraded"] = self.degraded
-        if self.error is not None:
-            fields["error"] = self.error
-        fields["logger"] = self.logger
-        if self.caller is not None:
-            fields["caller"] = self.caller
-        return fields
-
-
 class Lines:
     """Makes the lines of one service."""
 
@@ -128,7 +83,8 @@ class Lines:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._service = service
-        self._dumps = (encoder if encoder is not None else best_encoder()).encode
+        chosen = best_encoder() if encoder is None else encoder
+        self._dumps, self._dumps_simple = chosen.encode, chosen.encode_simple
         self._secrets = secrets
         self._clock = clock
         # The pieces of a quick line that depend on the second, and on the level.
@@ -195,6 +151,7 @@ class Lines:
             or type(message) is not str
             or len(message) > _SHORT
             or "://" in message
+            or "=" in message
             or (search is not None and search(message))
             or len(tags) > _FEW
         ):
@@ -205,7 +162,12 @@ class Lines:
                 return None
             kind = type(value)
             if kind is str:
-                if len(value) > _SHORT or "://" in value or (search is not None and search(value)):
+                if (
+                    len(value) > _SHORT
+                    or "://" in value
+                    or "=" in value
+                    or (search is not None and search(value))
+                ):
                     return None
             elif kind is int:
                 if not -_SMALL_INT <= value < _SMALL_INT:
@@ -237,7 +199,7 @@ class Lines:
         stamp = self._stamp
         if stamp[0] != second:
             stamp = self._stamp = (second, b'{"timestamp":"' + _second_text(second))
-        dumps = self._dumps
+        dumps = self._dumps_simple
         try:
             line = b"".join(
                 (
@@ -354,7 +316,11 @@ class Lines:
     def _name(self, key: object, taken: Mapping[str, object], plain: Plain) -> str:
         name = plain.key(key)
         harmless = name == key and name not in RESERVED and not is_sensitive(name)
-        if harmless and len(self._known) < _KNOWN_NAMES:
+        if harmless:
+            if (
+                len(self._known) >= _KNOWN_NAMES
+            ):  # somebody makes names up; the usual ones come back
+                self._known.clear()
             self._known.add(name)
         while name in RESERVED or name in taken:
             name = f"tag_{name}"

@@ -93,7 +93,7 @@ class Logger:
         self._pipeline.output.flush(FLUSH_SECONDS)
         raise SystemExit(1)
 
-    def bind(self, **tags: object) -> Logger:
+    def bind(self, /, **tags: object) -> Logger:
         """Return a logger of the same name whose lines also have these tags.
 
         They are encoded once, not at each call. A call's own tag wins over one that is bound.

@@ -6,8 +6,9 @@ import sys
 from copy import copy
 from typing import Any, Protocol
 
+from mtenant_logger.event import Event, Source
 from mtenant_logger.levels import WARNING
-from mtenant_logger.line import Event, Lines, Source
+from mtenant_logger.line import Lines
 from mtenant_logger.writer import Stats
 
 

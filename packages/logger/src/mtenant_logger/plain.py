@@ -42,6 +42,16 @@ MIN_INT: Final = -(2**63)
 MAX_INT: Final = 2**64 - 1
 
 
+# The name itself, past any property of a metaclass.
+_NAME: Final = vars(type)["__name__"].__get__
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's class, whatever that class does."""
+    name: str = _NAME(type(value))
+    return name
+
+
 class Plain:
     """Makes the plain data of one line.
 
@@ -87,7 +97,7 @@ class Plain:
         try:
             return self._convert(value, depth)
         except Exception:  # a value may run any code; whatever it raises is its loss
-            return self._lost(f"<unprintable {kind.__name__}>")
+            return self._lost(f"<unprintable {type_name(value)}>")
 
     def text(self, text: str, at_most: int = MAX_STRING_BYTES) -> str:
         """Return the text masked, in valid Unicode, in at most so many bytes and a mark."""
@@ -143,7 +153,7 @@ class Plain:
             case Decimal() | UUID() | PurePath():
                 return self.text(str(value))
             case BaseException():
-                return self.text(f"{type(value).__name__}: {value}")
+                return self.text(f"{type_name(value)}: {value}")
             case type():
                 return self.text(f"{value.__module__}.{value.__qualname__}")
             case Mapping():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
@@ -34,9 +35,21 @@ _SENSITIVE: Final = frozenset(
         "pin",
         "pwd",
         "secret",
+        "sessionid",
         "ssn",
         "token",
     ]
+)
+# As people run them together; no harmless word ends like these.
+_SENSITIVE_ENDS: Final = (
+    "apikey",
+    "cookie",
+    "credential",
+    "passphrase",
+    "passwd",
+    "password",
+    "secret",
+    "token",
 )
 _SENSITIVE_PAIRS: Final = frozenset(
     (word, "key")
@@ -47,19 +60,25 @@ _SENSITIVE_PAIRS: Final = frozenset(
 # authority. No part of it can hold a "/", so the search stays linear.
 _URL_PASSWORD: Final = re.compile(r"(://[^\s/?#:@]*:)[^\s/?#]*(?=@)")
 
+# `password=...` as it stands in a libpq connection string, a query string or a command line. A name is
+# tried at its beginning only and not given up letter by letter, so the search stays linear.
+_ASSIGNED_NAME: Final = re.compile(r"(?<![\w.-])([\w.-]++)=")
+_ASSIGNED_VALUE: Final = re.compile(r"""(')[^']*'?|(")[^"]*"?|[^\s&;,]+""")
+
 
 @lru_cache(maxsize=4096)
 def is_sensitive(key: str) -> bool:
     """Tell whether a field of this name is masked whatever it holds.
 
     A name is read as segments, so that `token` is found in `access_token`, `accessToken` and
-    `api-token`, and not in `tokenizer`. A plural counts as its singular.
+    `api-token`, and not in `tokenizer`. A plural counts as its singular, and the end of a segment as
+    a segment: `PGPASSWORD`, `authtoken`.
 
     >>> [is_sensitive(key) for key in ("accessToken", "api-key", "tokenizer", "monkey")]
     [True, True, False, False]
     """
     words = [word.lower().removesuffix("s") for word in _WORD.findall(key)]
-    if not _SENSITIVE.isdisjoint(words):
+    if not _SENSITIVE.isdisjoint(words) or any(word.endswith(_SENSITIVE_ENDS) for word in words):
         return True
     return any(pair in _SENSITIVE_PAIRS for pair in pairwise(words))
 
@@ -84,11 +103,8 @@ class Secrets:
     """
 
     def __init__(self) -> None:
-        self.search: Callable[[str], re.Match[str] | None] | None = None
-        self.epoch: object = object()
-        self.longest = 0
-        self._forms: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._lock = threading.Lock()
+        self._know(frozenset())
 
     def register(self, value: object) -> None:
         """Mask this value wherever it appears from now on; see `register_secret`."""
@@ -98,25 +114,47 @@ class Secrets:
                 f"a secret of fewer than {MIN_SECRET} characters cannot be searched for:"
                 " it would be found in harmless words; use a longer one"
             )
-        self._forms |= _forms(text)
-        # The longest first: of two secrets where one begins the other, the whole one goes.
-        ordered = sorted(self._forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, ordered)))
-        self.search = self._pattern.search
-        self.longest = len(ordered[0])
-        self.epoch = object()
+        with self._lock:
+            self._know(self._forms | _forms(text))
 
     def clear(self) -> None:
         """Forget all values; for tests."""
-        self.__init__()  # type: ignore[misc]  # the same object, as new: others hold it
+        with self._lock:
+            self._know(frozenset())
+
+    def _know(self, forms: frozenset[str]) -> None:
+        # The longest first: of two secrets where one begins the other, the whole one goes.
+        ordered = sorted(forms, key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._forms = forms
+        self._pattern = pattern
+        self.search: Callable[[str], re.Match[str] | None] | None = pattern and pattern.search
+        self.longest = len(ordered[0]) if ordered else 0
+        # Last: whoever sees the new one finds the rest in place.
+        self.epoch: object = object()
 
     def mask(self, text: str) -> str:
-        """Return the text with each registered value and each URL's password masked."""
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
+        """Return the text with registered values, passwords of URLs and `password=...` masked."""
+        pattern = self._pattern
+        if pattern is not None:
+            text = pattern.sub(MASK, text)
         if "://" in text:
             text = _URL_PASSWORD.sub(rf"\1{MASK}", text)
+        if "=" in text:
+            text = _mask_assigned(text)
         return text
+
+
+def _mask_assigned(text: str) -> str:
+    parts: list[str] = []
+    done = at = 0
+    while (name := _ASSIGNED_NAME.search(text, at)) is not None:
+        at = name.end()
+        if is_sensitive(name[1]) and (value := _ASSIGNED_VALUE.match(text, at)) is not None:
+            mark = value[1] or value[2] or ""
+            parts += [text[done:at], mark, MASK, mark]
+            done = at = value.end()
+    return "".join([*parts, text[done:]]) if parts else text
 
 
 def _reveal(value: object) -> str:

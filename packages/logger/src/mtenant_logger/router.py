@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger as loguru_logger
 
+from mtenant_logger.event import Event, Named
 from mtenant_logger.failure import render
 from mtenant_logger.levels import NAMES, nearest
-from mtenant_logger.line import DROPPED, LIBRARY, Event, Named
+from mtenant_logger.line import DROPPED, LIBRARY
 from mtenant_logger.pipeline import Caller, Pipeline
 from mtenant_logger.redaction import SECRETS
 from mtenant_logger.writer import Counts

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
+from mtenant_logger.context import current_request_id, log_context
+from mtenant_logger.event import Named
 from mtenant_logger.levels import nearest
-from mtenant_logger.line import Named
 from mtenant_logger.pipeline import Caller, Pipeline
 from mtenant_logger.router import Router
 
@@ -29,9 +31,13 @@ class Capture(logging.Handler):
         self._before: list[tuple[logging.Logger, list[logging.Handler], bool]] = []
         self._level_before = logging.NOTSET
 
-    def createLock(self) -> None:
-        """Have no lock: the writer's is enough."""
-        self.lock = None
+    def handle(self, record: logging.LogRecord) -> Any:
+        """Filter and emit, without the lock of the base class: the writer's is enough."""
+        kept: Any = self.filter(record)
+        if kept:
+            # From Python 3.12 on a filter may give another record in its place.
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+        return kept
 
     def attach(self) -> None:
         """Take the place of the root logger's handlers, and of those that other loggers have.
@@ -79,6 +85,20 @@ class Capture(logging.Handler):
             args = record.args if isinstance(record.args, tuple) else (record.args,)
         error = record.exc_info[1] if record.exc_info else None
         caller = Caller(record.pathname, record.lineno, record.funcName)
-        self._pipeline.emit_routed(
-            Named(record.name), nearest(record.levelno), message, args, tags, error, caller
-        )
+        with _request_of(tags):
+            self._pipeline.emit_routed(
+                Named(record.name), nearest(record.levelno), message, args, tags, error, caller
+            )
+
+
+def _request_of(tags: dict[str, Any]) -> AbstractContextManager[None]:
+    """Return the context of a record's extra `request_id`, taken out of the tags.
+
+    A library that does not know this one has no other way to tell it. A `log_context` around the
+    call counts before it: a differing extra stays among the tags.
+    """
+    told = tags.get("request_id")
+    if type(told) is not str or current_request_id() not in {None, told}:
+        return nullcontext()
+    del tags["request_id"]
+    return log_context(request_id=told)

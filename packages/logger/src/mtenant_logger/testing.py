@@ -84,7 +84,7 @@ class RecordingLogger(Logger):
         lines = Lines(service, encoder=encoder, **given)
         super().__init__(name, Pipeline(lines, self.recorder, number_of(level)))
 
-    def bind(self, **tags: object) -> Logger:
+    def bind(self, /, **tags: object) -> Logger:
         """Return a logger with these tags, whose lines are kept here."""
         return Logger(self.name, self._pipeline, {**self.bound, **tags})
 

@@ -83,13 +83,14 @@ class Writer:
     _phase: int
     _behind: bool  # something was queued or dropped since the queue was last empty
     _torn: bool  # what was written last is half a line
-    _queue: deque[tuple[int | None, bytes]]  # a notice has no level
+    _queue: deque[tuple[int | Counter[int], bytes]]  # a line has a level, a notice what it tells
     _queued_bytes: int
     _head_sent: int  # bytes of the first line in the queue that are written
     _written: dict[int, int]
     _dropped: dict[int, int]
     _unannounced: Counter[int]
     _next_notice: float
+    _mute: bool  # the last notice failed; the next one waits for a line that does not
 
     def __init__(
         self,
@@ -106,6 +107,7 @@ class Writer:
         self._send: Callable[[bytes], int] = self._send_first
         self._torn = False
         self._start_anew()
+        _writers.add(self)
 
     def open(self) -> None:
         """Take a copy of the descriptor; else the first line does."""
@@ -116,7 +118,6 @@ class Writer:
                 with contextlib.suppress(OSError):
                     self._descriptor = Descriptor(self._number)
                     self._send = self._descriptor.write
-                _watch_forks(self)
 
     def write(self, level: int, line: bytes) -> None:
         """Write a line, or queue it, or drop it; returns at once and raises no `Exception`."""
@@ -140,6 +141,7 @@ class Writer:
                 self._written[level] += 1
                 self._phase = _CLEAR
                 if self._behind:
+                    self._mute = False
                     self._start_draining()
             elif sent < 0:
                 self._phase = _CLEAR
@@ -175,7 +177,7 @@ class Writer:
     def stats(self) -> Stats:
         """Return the counters, all of one moment."""
         with self._lock:
-            queued: Counter[int | None] = Counter(level for level, _ in self._queue)
+            queued = Counter(level for level, _ in self._queue if isinstance(level, int))
             return Stats(
                 written={name: self._written[level] for level, name in NAMES.items()},
                 dropped={name: self._dropped[level] for level, name in NAMES.items()},
@@ -187,7 +189,7 @@ class Writer:
         self.flush(seconds)
         with self._lock:
             for level, _ in self._queue:
-                if level is not None:
+                if isinstance(level, int):
                     self._drop(level)
             self._forget_queue()
             self._send = _refuse
@@ -216,9 +218,10 @@ class Writer:
 
     def _advance(self) -> _State:
         """Send what can be sent of the first line in the queue; the lock is held."""
-        self._announce_drops()
         if not self._queue:
-            self._behind = False
+            self._announce_drops()
+        if not self._queue:
+            self._behind = bool(self._unannounced)
             self._phase = _QUEUED if self._torn else _CLEAR
             return _State.EMPTY
         level, line = self._queue[0]
@@ -232,8 +235,11 @@ class Writer:
         except OSError:
             self._torn = self._torn or self._head_sent > 0
             self._shift()
-            if level is not None:
+            if isinstance(level, int):
                 self._drop(level)
+            else:
+                self._unannounced.update(level)
+                self._mute = True
             return _State.MOVED
         finally:
             self._phase = _QUEUED
@@ -243,23 +249,23 @@ class Writer:
         self._head_sent += sent
         if self._head_sent == len(line):
             self._shift()
-            if level is not None:
+            if isinstance(level, int):
                 self._written[level] += 1
+                self._mute = False
+                # While a reader is always late the backlog is never empty.
+                if time.monotonic() >= self._next_notice:
+                    self._announce_drops()
         return _State.MOVED
 
     def _announce_drops(self) -> None:
-        """Queue a notice: at the end of the backlog, and every second while it never ends."""
-        if not self._unannounced:
+        """Queue a notice of what was dropped, unless the last one failed for want of a reader."""
+        if not self._unannounced or self._mute:
             return
-        now = time.monotonic()
-        if self._queue and now < self._next_notice:
-            return
-        self._next_notice = now + _NOTICE_SECONDS
-        counts: Counts = {NAMES[level]: n for level, n in sorted(self._unannounced.items())}
-        self._unannounced.clear()
+        self._next_notice = time.monotonic() + _NOTICE_SECONDS
+        told, self._unannounced = self._unannounced, Counter()
         with contextlib.suppress(Exception):  # the counters know all the same
-            notice = self._notice(counts)
-            self._queue.append((None, notice))
+            notice = self._notice({NAMES[level]: told[level] for level in sorted(told)})
+            self._queue.append((told, notice))
             self._queued_bytes += len(notice)
 
     def _shift(self) -> None:
@@ -302,6 +308,7 @@ class Writer:
         self._dropped = dict.fromkeys(NAMES, 0)
         self._unannounced = Counter()
         self._next_notice = 0.0
+        self._mute = False
         self._forget_queue()
 
     def _forget_queue(self) -> None:
@@ -333,23 +340,18 @@ def _refuse(data: bytes) -> int:
     raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
-# `os.register_at_fork` cannot be undone, so it is done once, and writers come and go by weak reference.
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
-_fork_is_watched = False
-
-
-def _watch_forks(writer: Writer) -> None:
-    global _fork_is_watched  # noqa: PLW0603  # the one-time registration is the process's
-    _writers.add(writer)
-    if not _fork_is_watched:
-        _fork_is_watched = True
-        os.register_at_fork(
-            before=lambda: _each(Writer._before_fork),
-            after_in_parent=lambda: _each(Writer._after_fork_in_parent),
-            after_in_child=lambda: _each(Writer._after_fork_in_child),
-        )
 
 
 def _each(step: Callable[[Writer], None]) -> None:
     for writer in list(_writers):
         step(writer)
+
+
+# At import, as the standard logging does: it cannot be undone, and a fork may happen while the very
+# first line is on its way.
+os.register_at_fork(
+    before=lambda: _each(Writer._before_fork),
+    after_in_parent=lambda: _each(Writer._after_fork_in_parent),
+    after_in_child=lambda: _each(Writer._after_fork_in_child),
+)

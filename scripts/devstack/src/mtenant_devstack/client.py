@@ -70,9 +70,12 @@ class WatcherClient:
 
     Closing it, dying in any way, or losing the pipe has one effect: the watcher stops every process
     and removes every directory that was asked for here.
+
+    Args:
+        keep: descriptors that the watcher holds open as long as it lives; its servers do not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Sequence[int] = ()) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._last_id = 0
@@ -88,6 +91,7 @@ class WatcherClient:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            pass_fds=keep,
             start_new_session=True,  # Ctrl-C in a terminal is for the owner alone
         )
         assert self._watcher.stdin is not None  # noqa: S101 -- for mypy: PIPE makes both

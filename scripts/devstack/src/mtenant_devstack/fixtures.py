@@ -1,25 +1,17 @@
-"""Pytest fixtures: the URLs of real servers, each started when a test first asks for it.
-
-This module is loaded in every test run of an environment that has devstack installed. It imports
-nothing of its package before a fixture is used.
-"""
+"""Pytest fixtures: the URLs of real servers, each started when a test first asks for it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from mtenant_devstack import Server, Stack
+from mtenant_devstack import DevstackError, Server, Stack
 
 
 @pytest.fixture(scope="session")
 def _devstack() -> Iterator[Stack]:
-    from mtenant_devstack import Stack  # noqa: PLC0415 -- see the module's docstring
-
     with Stack(servers=()) as stack:
         yield stack
 
@@ -43,8 +35,6 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 
 
 def _start(request: pytest.FixtureRequest, name: str) -> Server:
-    from mtenant_devstack import DevstackError  # noqa: PLC0415 -- see the module's docstring
-
     try:
         stack: Stack = request.getfixturevalue("_devstack")
         server: Server = getattr(stack, name)

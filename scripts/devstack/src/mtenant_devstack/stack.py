@@ -12,6 +12,7 @@ from typing import Self
 
 from mtenant_devstack.account import Account, server_account
 from mtenant_devstack.client import WatcherClient
+from mtenant_devstack.data import claim
 from mtenant_devstack.errors import BinaryMissing, DevstackError
 from mtenant_devstack.nats import Nats
 from mtenant_devstack.postgres import Postgres
@@ -33,7 +34,8 @@ class Stack:
         mode: "quick" for tests that kill no server: fsync, full_page_writes and synchronous_commit
             are off, so a killed PostgreSQL loses rows that it has acknowledged. "durable" for
             those that do: all three are on, and Valkey keeps an append-only file.
-        data: a directory that keeps the servers' data beyond this run. Wants mode "durable".
+        data: a directory that keeps the servers' data beyond this run, for one stack at a time.
+            Wants mode "durable".
         ports: ports to use, by server name; others are chosen, and kept over a restart.
 
     Raises:
@@ -104,11 +106,9 @@ class Stack:
                 f" {', '.join(kind.variable for kind in SERVERS.values())}"
             )
         account = server_account()
-        self._client = WatcherClient()
+        self._client = self._watch(account)
         try:
             self._directory = _run_directory(self._client, account)
-            if self._data is not None:
-                _open_data(self._data, account)
             place = Place(self._client, self._directory, self._data, self._mode, account)
             self._servers = {
                 name: kind(place, self._ports.get(name)) for name, kind in SERVERS.items()
@@ -172,6 +172,15 @@ class Stack:
         if client is not None:
             client.close()
 
+    def _watch(self, account: Account | None) -> WatcherClient:
+        if self._data is None:
+            return WatcherClient()
+        lock = claim(self._data, account)
+        try:
+            return WatcherClient(keep=[lock])
+        finally:
+            os.close(lock)  # the watcher has it now, and no fork of this process can keep it
+
     def _server(self, name: str) -> Server:
         try:
             return self._servers[name]
@@ -195,12 +204,3 @@ def _run_directory(client: WatcherClient, account: Account | None) -> Path:
         )
     # The servers' account passes through it to its own folders; it can list nothing.
     return client.directory(parent, RUN_PREFIX, mode=0o711 if account else 0o700)
-
-
-def _open_data(data: Path, account: Account | None) -> None:
-    data.mkdir(parents=True, exist_ok=True)
-    if account is not None and not account.reaches(data / "x"):
-        raise DevstackError(
-            f"{data} or a directory above it is closed to the account {account.name}, which runs"
-            " the servers because PostgreSQL refuses root: choose another, or chmod o+x"
-        )

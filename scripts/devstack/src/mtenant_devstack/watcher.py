@@ -201,6 +201,7 @@ def main() -> None:
     signal.pthread_sigmask(
         signal.SIG_SETMASK, []
     )  # a mask is inherited, and the owner may have one
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # and so is SIG_IGN, by which we learn no status
     for number in (signal.SIGINT, signal.SIGHUP):  # the owner's business: it closes the pipe then
         signal.signal(number, _ignore)
     signal.signal(signal.SIGTERM, _exit)
