@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 import asyncpg
 import psycopg
 from harness import Bound, Case, Comparison, report
-from mtenant_devstack import Stack
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from mtenant_config import Secret
 from mtenant_database import Database, DatabaseConfig
+from mtenant_devstack import Stack
 
 TENANTS = 100
 CONNECTIONS = 10
@@ -60,9 +60,7 @@ def _prepare(superuser: str) -> str:
 
 
 async def _open(url: str, stack: AsyncExitStack) -> dict[str, Once]:
-    config = DatabaseConfig(
-        url=Secret(url), max_open_conns=CONNECTIONS, max_idle_conns=CONNECTIONS
-    )
+    config = DatabaseConfig(url=Secret(url), max_open_conns=CONNECTIONS, max_idle_conns=CONNECTIONS)
     db = await stack.enter_async_context(Database(config))
     floor = await stack.enter_async_context(
         AsyncConnectionPool(url, min_size=CONNECTIONS, kwargs={"autocommit": True}, open=False)

@@ -109,6 +109,12 @@ def new_place(postgres_dsn: str) -> Callable[[], Place]:
     return lambda: make_place(postgres_dsn)
 
 
+@pytest.fixture(scope="session")
+def place_on() -> Callable[[str], Place]:
+    """Make a database on another server, named by its superuser's URL."""
+    return make_place
+
+
 @pytest.fixture
 async def db(place: Place) -> AsyncIterator[Database]:
     """A connected Database of at most four connections."""

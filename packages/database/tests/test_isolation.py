@@ -325,7 +325,7 @@ def test_no_tenant_sees_a_row_of_another(place: Any) -> None:
 
 @pytest.mark.slow
 def test_no_tenant_sees_a_row_of_another_for_long(place: Any) -> None:
-    _explore(place, examples=300, steps=40)
+    _explore(place, examples=100, steps=40)
 
 
 async def _copy(world: World) -> None:

@@ -25,8 +25,9 @@ from mtenant_database.errors import (
     TenantNotFound,
     TenantSuspended,
 )
-from mtenant_database.flush import Bind, Messages, Parse, Prepared, Text, flush, prepare, single
+from mtenant_database.flush import Messages, Prepared, Text, flush, prepare, single
 from mtenant_database.holders import Holders
+from mtenant_database.prepared import PreparedStatements
 from mtenant_database.scope import (
     MISSING_SCHEMA,
     NO_ROLE,
@@ -86,6 +87,7 @@ class Engine:
         holders: Who holds an open transaction.
         writers: Texts of statements that looked like reads and wrote; as a set with an order.
         timelines: The server and timeline that a connection leads to.
+        prepared: The statements without a tenant that a connection has prepared.
         lent: How many connections are out.
         closing: Set once the last one is back; None as long as they are lent.
     """
@@ -98,6 +100,9 @@ class Engine:
     holders: Holders = field(default_factory=Holders)
     writers: dict[bytes, None] = field(default_factory=dict)
     timelines: WeakKeyDictionary[Connection, str] = field(default_factory=WeakKeyDictionary)
+    prepared: WeakKeyDictionary[Connection, PreparedStatements] = field(
+        default_factory=WeakKeyDictionary
+    )
     lent: int = 0
     closing: asyncio.Event | None = None
     warned: bool = False
@@ -109,6 +114,7 @@ class Engine:
         self._warn_of_superuser(conn)
         if not self.named:
             return
+        self.prepared[conn] = PreparedStatements()
         named = [(_name(text), text) for text in self._hot()]
         for result in await conn.wait(prepare(conn.pgconn, named)):
             if result.status == _FATAL:
@@ -208,8 +214,8 @@ class Engine:
             psycopg.OperationalError: The connection was lost.
         """
         generator: PQGen[list[PGresult]]
-        if len(messages) == 1 and not isinstance(only := messages[0], Prepared | Parse | Bind):
-            generator = single(conn.pgconn, only)
+        if len(messages) == 1:
+            generator = single(conn.pgconn, messages[0])
         else:
             generator = flush(conn.pgconn, messages, ends=ends)
         watch = self.telemetry.begin(operation, statement, tenant)

@@ -70,7 +70,7 @@ class Message(Protocol):
 class Prepared(NamedTuple):
     """A statement of ours, executed by the name under which the connection has it.
 
-    User statements are never named: one whose Parse is skipped by an abort would poison the
+    A tenant's statements are never named: one whose Parse is skipped by an abort would poison the
     connection, and tenants may have types of their own behind equal text.
     """
 
@@ -88,17 +88,19 @@ class Text(NamedTuple):
 
 
 class Parse(NamedTuple):
-    """Makes a text the unnamed statement, which every other `Text` or `Message` replaces."""
+    """Prepares a text; the unnamed one is replaced by every other `Text` or `Message`."""
 
     query: bytes
     types: Sequence[int]
+    name: bytes = b""
 
 
 class Bind(NamedTuple):
-    """Executes the unnamed statement with one row of parameters."""
+    """Executes what was prepared, with one row of parameters."""
 
     params: Sequence[Buffer | None] | None
     formats: Sequence[Any] | None
+    name: bytes = b""
 
 
 Messages: TypeAlias = Sequence[Prepared | Text | Parse | Bind | Message]
@@ -148,9 +150,9 @@ def _queue(pgconn: PGconn, message: Prepared | Text | Parse | Bind | Message) ->
     if isinstance(message, Prepared):
         pgconn.send_query_prepared(message.name, message.params)
     elif isinstance(message, Bind):
-        pgconn.send_query_prepared(b"", message.params, param_formats=message.formats)
+        pgconn.send_query_prepared(message.name, message.params, param_formats=message.formats)
     elif isinstance(message, Parse):
-        pgconn.send_prepare(b"", message.query, param_types=message.types)
+        pgconn.send_prepare(message.name, message.query, param_types=message.types)
     else:
         pgconn.send_query_params(
             message.query,
@@ -160,19 +162,16 @@ def _queue(pgconn: PGconn, message: Prepared | Text | Parse | Bind | Message) ->
         )
 
 
-def single(pgconn: PGconn, message: Text | Message) -> PQGen[list[PGresult]]:
+def single(
+    pgconn: PGconn, message: Prepared | Text | Parse | Bind | Message
+) -> PQGen[list[PGresult]]:
     """Send one statement by itself and return its result; a second one is an error of its commit.
 
     Raises:
         ConnectionLost: As `flush`.
     """
     try:
-        pgconn.send_query_params(
-            message.query,
-            message.params,
-            param_types=message.types,
-            param_formats=message.formats,
-        )
+        _queue(pgconn, message)
         try:
             results: list[PGresult] = yield from generators.execute(pgconn)
         except OperationalError as exc:

@@ -77,6 +77,10 @@ class Target:
         """Return the parameters of `scope_text`."""
         return [self.schema, self.path, self.tenant or "", milliseconds(timeout)]
 
+    def encoded(self, timeout: float) -> tuple[bytes, ...]:
+        """Return the parameters as libpq takes them."""
+        return tuple(param.encode() for param in self.params(timeout))
+
 
 @lru_cache
 def scope_text(*, read_only: bool, role: bool, extra: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast, overload
@@ -10,7 +10,6 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast, overload
 from psycopg import AsyncCopy, OperationalError
 from psycopg._queries import PostgresQuery
 from psycopg.abc import Params, Query
-from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
 from mtenant_database import retry as retrying
@@ -31,7 +30,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _READ_ONLY: Final = "25006"
-_TUPLES: Final = ExecStatus.TUPLES_OK
+_STALE_PLAN: Final = "0A000"  # what was prepared returns other columns now
 
 
 class Handle(Verbs):
@@ -43,12 +42,13 @@ class Handle(Verbs):
     part of it.
     """
 
-    __slots__ = ("_engine", "_target", "_timeout")
+    __slots__ = ("_engine", "_scope_params", "_target", "_timeout")
 
     def __init__(self, engine: Engine, target: Target | None, timeout: float) -> None:
         self._engine = engine
         self._target = target
         self._timeout = timeout
+        self._scope_params = target.encoded(timeout) if target is not None else ()
 
     @property
     def _tenant(self) -> str | None:
@@ -212,11 +212,16 @@ class Handle(Verbs):
             await engine.release(conn)
 
     async def _read(self, conn: Connection, text: str, converted: PostgresQuery) -> PGresult | None:
-        """Return the result, or None if the statement is a write and did nothing."""
+        """Return the result, or None if the statement has to be sent as a write; it did nothing."""
         engine, target = self._engine, self._target
-        messages: Messages = [converted]
+        prepared = engine.prepared.get(conn) if target is None else None
         if target is not None:
-            messages = [engine.scope(_encoded(target, self._timeout), read_only=True), converted]
+            scope = engine.scope(self._scope_params, read_only=True)
+            messages: Messages = [scope, converted]
+        elif prepared is not None:
+            messages = prepared.messages(converted)
+        else:
+            messages = [converted]
         place = len(messages) - 1
         try:
             results, fault, _ = await engine.send(
@@ -229,10 +234,14 @@ class Handle(Verbs):
                 place=place,
             )
         except OperationalError as exc:
-            # Without a scope it was not sent as read-only, and may have been a function that writes.
+            # Without a scope it was not sent as read-only: it may have been a function that writes.
             raise lost(exc, writes=target is None) from exc
         if fault is None:
+            if prepared is not None:
+                prepared.sent(converted, messages)
             return results[place]
+        if prepared is not None and fault.sqlstate == _STALE_PLAN and prepared.forget(converted):
+            return None
         if fault.sqlstate == _READ_ONLY and fault.place == place and target is not None:
             engine.remember_writer(converted.query)
             return None
@@ -245,7 +254,7 @@ class Handle(Verbs):
         messages: Messages = [converted]
         place = 0
         if target is not None:
-            scope = engine.scope(_encoded(target, self._timeout), read_only=False)
+            scope = engine.scope(self._scope_params, read_only=False)
             messages = [engine.ours(BEGIN), scope, converted, engine.ours(COMMIT)]
             place = 2
         try:
@@ -266,8 +275,7 @@ class Handle(Verbs):
 
     async def _error(self, conn: Connection, fault: Fault, place: int, query: bytes) -> AppError:
         error: AppError
-        if fault.place < place:
-            assert self._target is not None  # noqa: S101 - only a scope stands before the statement
+        if fault.place < place and self._target is not None:
             error = self._engine.scope_error(fault, self._target)
         elif fault.place > place and fault.closed:
             # The server went away between the statement and its answer to COMMIT.
@@ -293,7 +301,3 @@ class Tenant(Handle):
 
     def __repr__(self) -> str:
         return f"<Tenant {self.id}>"
-
-
-def _encoded(target: Target, timeout: float) -> Sequence[bytes]:
-    return [param.encode() for param in target.params(timeout)]

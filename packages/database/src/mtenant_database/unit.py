@@ -176,8 +176,7 @@ class Unit:
         if limit is None:
             if target is None:
                 return [begin]
-            params = [param.encode() for param in target.params(self._timeout)]
-            return [begin, engine.scope(params, read_only=False)]
+            return [begin, engine.scope(target.encoded(self._timeout), read_only=False)]
         statement = min(self._timeout, limit) if self._timeout > 0 else limit
         whole = (
             "transaction_timeout"
@@ -190,7 +189,7 @@ class Unit:
         sql = scope_text(read_only=False, role=engine.role, extra=True)
         return [
             begin,
-            Text(sql.encode(), [*(param.encode() for param in target.params(statement)), *bound]),
+            Text(sql.encode(), [*target.encoded(statement), *bound]),
         ]
 
     def _fail(self, fault: Fault, ahead: int, before: int, deletes: bool) -> NoReturn:
