@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import socket
 import string
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -236,6 +237,15 @@ def test_a_malformed_url_is_refused_without_repeating_it(url: str, reason: str) 
     assert reason in report
     assert "hunt" not in report
     assert "er2" not in report
+
+
+def test_no_frame_of_the_error_has_the_password() -> None:
+    with pytest.raises(ConfigError) as caught:
+        DatabaseConfig.from_env({"DATABASE_URL": URL, "DB_HOST": "x", "DB_PORT": "x"})
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    ours = [frame for frame in frames if frame.f_code.co_filename != __file__]
+    assert ours
+    assert "hunter2" not in f"{[frame.f_locals for frame in ours]}"
 
 
 def test_a_url_that_is_no_text_is_refused() -> None:

@@ -23,6 +23,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRe
 from mtenant_database import health
 from mtenant_database import pool as pool_module
 from mtenant_database.pool import Pool
+from mtenant_database.waiter import Waiter
 
 pytestmark = pytest.mark.anyio
 
@@ -514,6 +515,37 @@ async def test_a_cancelled_check_keeps_every_connection(dsn: str, eventually: An
             with suppress(asyncio.CancelledError):
                 await checking
             await eventually(lambda: pool.get_stats()["pool_available"] == 3)
+
+
+async def test_checking_replaces_the_old_ones(dsn: str, eventually: Any) -> None:
+    async with opened(Pool, dsn, min_size=2) as pool:
+        old = pool._pool[0]
+        old._expire_at = 0.0
+        await pool.check()
+        assert old.closed
+        assert pool.get_stats()["closed_lifetime"] == 1
+        await eventually(lambda: pool.get_stats()["pool_available"] == 2)
+
+
+async def test_a_waiter_is_served_once() -> None:
+    waiter: Waiter[Conn] = Waiter()
+    conn = AsyncConnection.__new__(AsyncConnection)
+    assert await waiter.set(conn)
+    assert not await waiter.set(conn)
+    assert not await waiter.fail(PoolClosed("closed"))
+    assert await waiter.wait(0) is conn
+
+
+async def test_a_pool_that_was_closed_while_it_opened_says_so(dsn: str) -> None:
+    url = asyncio.get_running_loop().create_future()
+    pool = Pool(lambda: asyncio.shield(url), min_size=1, open=False, max_retries=0)
+    opening = asyncio.create_task(pool.open())
+    await turns(2)
+    await AsyncConnectionPool.open(pool)
+    await pool.close()
+    url.set_result(dsn)
+    with pytest.raises(PoolClosed):
+        await opening
 
 
 async def test_a_cancelled_wait_may_be_repeated(dsn: str) -> None:

@@ -21,10 +21,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from psycopg.conninfo import make_conninfo
 
@@ -36,6 +36,7 @@ _IDLE: Final = 5
 _MOMENT: Final = timedelta(milliseconds=1)
 _PIECES: Final = ("host", "port", "user", "password", "name")
 
+T = TypeVar("T")
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 
@@ -142,11 +143,16 @@ class DatabaseConfig:
         try:
             return bind_env(cls, environ=environ)
         except ConfigError as error:
-            problems = list(error.problems)
+            problems = [problem for problem in error.problems if problem.key != cls.__name__]
         # A class compares its fields only when each could be read, but whoever sets up a program
         # wants to hear of everything at once: the parts are asked by themselves.
-        if all(problem.key != cls.__name__ for problem in problems):
-            problems += [*_problems_in(_Target, environ), *_problems_in(_Sizes, environ)]
+        target, sizes = _read(_Target, environ), _read(_Sizes, environ)
+        del environ  # error trackers record the local variables of what raises
+        unfit = [
+            *(_problems_of_target(target) if target else ()),
+            *(_problems_of_sizes(sizes) if sizes else ()),
+        ]
+        problems += [Problem(cls.__name__, "conflict", what) for what in unfit]
         raise ConfigError(problems)
 
     @property
@@ -194,11 +200,6 @@ class _Target:
     password: Annotated[Secret | None, Env("DB_PASSWORD")] = None
     name: Annotated[str | None, Env("DB_NAME")] = None
 
-    def __post_init__(self) -> None:
-        problems = _problems_of_target(self)
-        if problems:
-            raise ValueError("; ".join(problems))
-
 
 @dataclass(frozen=True)
 class _Sizes:
@@ -207,22 +208,12 @@ class _Sizes:
     max_open_conns: Annotated[int, Env("DB_MAX_OPEN_CONNS")] = 20
     max_idle_conns: Annotated[int, Env("DB_MAX_IDLE_CONNS")] = _IDLE
 
-    def __post_init__(self) -> None:
-        problems = _problems_of_sizes(self)
-        if problems:
-            raise ValueError("; ".join(problems))
 
-
-def _problems_in(part: type[_Target | _Sizes], environ: Mapping[str, str]) -> list[Problem]:
+def _read(part: type[T], environ: Mapping[str, str]) -> T | None:
     try:
-        bind_env(part, environ=environ)
-    except ConfigError as error:
-        return [
-            replace(problem, key=DatabaseConfig.__name__)
-            for problem in error.problems
-            if problem.key == part.__name__
-        ]
-    return []
+        return bind_env(part, environ=environ)
+    except ConfigError:  # what is wrong with a field by itself is known already
+        return None
 
 
 def _problems_of_target(target: DatabaseConfig | _Target) -> list[str]:

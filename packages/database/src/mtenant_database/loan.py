@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from asyncio import TimerHandle
 from itertools import islice
+from pathlib import Path
 from time import monotonic
 from types import CodeType, FrameType
 from typing import Final
 
-_DEPTH: Final = 24
-_PLUMBING: Final = ("psycopg_pool.", "contextlib", f"{__package__}.pool", f"{__package__}.loan")
+import psycopg_pool
+
+_DEPTH: Final = 16
+# Between the borrower and here; not where anybody looks for a leak.
+_PLUMBING: Final = (
+    str(Path(psycopg_pool.__file__).parent),
+    contextlib.__file__,
+    str(Path(__file__).with_name("pool.py")),
+    __file__,
+)
 
 
 class Loan:
@@ -28,10 +38,10 @@ class Loan:
         self.overdue = False
         self.ended = False
         places: list[tuple[CodeType, int]] = []
+        # At every loan: no more than this is done before anybody wants to read it.
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and len(places) < _DEPTH:
-            if not frame.f_globals.get("__name__", "").startswith(_PLUMBING):
-                places.append((frame.f_code, frame.f_lasti))
+            places.append((frame.f_code, frame.f_lasti))
             frame = frame.f_back
         self._places = places
 
@@ -46,6 +56,7 @@ class Loan:
             [
                 (code.co_filename, _line(code, instruction), code.co_qualname, None)
                 for code, instruction in reversed(self._places)
+                if not code.co_filename.startswith(_PLUMBING)
             ]
         )
         return "".join(summary.format())

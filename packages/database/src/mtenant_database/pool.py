@@ -8,16 +8,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 import backoff
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from psycopg_pool.abc import (
     ACT,
@@ -32,6 +29,7 @@ from psycopg_pool.pool_async import AddConnection
 from mtenant_database.cutoff import cut_off_after
 from mtenant_database.dsn import read_dsn
 from mtenant_database.loan import Loan
+from mtenant_database.record import Record, may_have_strayed, path_of, record_of, set_record
 from mtenant_database.waiter import Waiter
 
 if TYPE_CHECKING:
@@ -45,23 +43,8 @@ Reason = Literal["lifetime", "idle", "broken", "drain", "leak"]
 CHECK_TIMEOUT: Final = 5.0
 """How long a connection may take to answer a liveness check, in seconds."""
 
-_SAMPLE: Final = 10
-_SEARCH_PATH: Final = b"search_path"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class _Record:
-    """What the pool knows about one connection."""
-
-    baseline: bytes | None  # its search_path when it was new
-    pooled: bool = False  # it lies in the pool
-    idle_since: float = 0.0
-    returns: int = 0
-    loan: Loan | None = None
-    release: asyncio.Task[None] | None = None
-    leaked: bool = False
 
 
 class _Attempt(AttemptWithBackoff):
@@ -144,7 +127,6 @@ class Pool(AsyncConnectionPool[ACT]):
         self.last_failure: str | None = None
         """Why the last attempt to connect failed; None once one has succeeded."""
         self._telemetry = telemetry
-        self._records: WeakKeyDictionary[ACT, _Record] = WeakKeyDictionary()
         self._kept: set[asyncio.Task[Any]] = set()
         self._used = 0
         super().__init__(
@@ -191,11 +173,12 @@ class Pool(AsyncConnectionPool[ACT]):
             return
         self._check_open()
         first = await self._first_connection(self.max_retries)
-        try:
-            await self._open_with(first)
-        except BaseException:
+        if not self._opened:
+            self._open_with(first)
+        else:  # by somebody else, in the meantime
+            first._pool = None
             await first.close()
-            raise
+            self._check_open()
         if wait:
             await self.wait(timeout)
 
@@ -221,28 +204,21 @@ class Pool(AsyncConnectionPool[ACT]):
             details["wait"],
         )
 
-    async def _open_with(self, first: ACT) -> None:
-        if not self.closed:  # by somebody else, in the meantime
-            first._pool = None
-            await first.close()
-            return
-        # The workers are started on min_size connections less the one that is here.
+    def _open_with(self, first: ACT) -> None:
+        # In one step, so that nothing can be cancelled. The workers are started on min_size
+        # connections less the one that is here.
         ahead = min(1, self._nconns)
         self._nconns -= ahead
-        try:
-            await super().open()
-        except BaseException:
-            self._nconns += ahead
-            raise
+        self._open()
         self._nconns += 1
-        await self._add_to_pool(first)
+        self._hand_over(first, record_of(first))
 
     async def _connect(self, timeout: float | None = None) -> ACT:
         begun = monotonic()
         try:
             conn = await super()._connect(timeout)
             try:
-                path = conn.pgconn.parameter_status(_SEARCH_PATH) or await _ask_path(conn)
+                path = await path_of(conn)
             except BaseException:
                 await AsyncConnectionPool._close_connection(self, conn)
                 raise
@@ -251,7 +227,7 @@ class Pool(AsyncConnectionPool[ACT]):
             if self._telemetry is not None:
                 self._telemetry.connection_failed()
             raise
-        self._records[conn] = _Record(path)
+        set_record(conn, Record(path))
         self.last_failure = None
         if self._telemetry is not None:
             self._telemetry.connection_made(self.name, monotonic() - begun)
@@ -303,7 +279,7 @@ class Pool(AsyncConnectionPool[ACT]):
             message = f"{error}; the last attempt to connect failed: {self.last_failure}"
             raise PoolTimeout(message) from None
         loan = Loan()
-        self._record(conn).loan = loan
+        record_of(conn).loan = loan
         self._used += 1
         if self.leak_threshold is not None:
             loop = asyncio.get_running_loop()
@@ -316,7 +292,7 @@ class Pool(AsyncConnectionPool[ACT]):
         deadline = monotonic() + timeout
         while True:
             conn = await self._take(deadline - monotonic())
-            if await self._is_alive(conn):
+            if not self._is_due(conn) or await self._is_alive(conn):
                 # While it lies in the pool it must not refer to it: that would be a cycle.
                 conn._pool = self
                 return conn
@@ -332,7 +308,7 @@ class Pool(AsyncConnectionPool[ACT]):
                 self._stats[self._REQUESTS_QUEUED] += 1
                 self._maybe_grow_pool()
         if waiter is None:
-            self._record(cast("ACT", conn)).pooled = False
+            record_of(cast("ACT", conn)).pooled = False
             return cast("ACT", conn)
         begun = monotonic()
         try:
@@ -347,12 +323,16 @@ class Pool(AsyncConnectionPool[ACT]):
         finally:
             self._stats[self._REQUESTS_WAIT_MS] += int(1000.0 * (monotonic() - begun))
 
+    def _is_due(self, conn: ACT) -> bool:
+        """Tell whether the connection was idle for so long that it is checked."""
+        return (
+            self.check_after is not None
+            and self._check is None  # which runs at every loan
+            and monotonic() - record_of(conn).idle_since >= self.check_after
+        )
+
     async def _is_alive(self, conn: ACT) -> bool:
-        """Tell whether the connection may be lent; one that may not be is replaced."""
-        if self._check is not None or self.check_after is None:
-            return True
-        if monotonic() - self._record(conn).idle_since < self.check_after:
-            return True
+        """Tell whether the connection answers; one that does not is replaced."""
         try:
             with cut_off_after(CHECK_TIMEOUT, conn):
                 await self.check_connection(conn)
@@ -385,12 +365,12 @@ class Pool(AsyncConnectionPool[ACT]):
             ValueError: The connection is not on loan from this pool.
         """
         self._check_pool_putconn(conn)
-        record = self._record(conn)
+        record = record_of(conn)
         if record.loan is not None and not record.loan.ended:
             self._end_loan(record, record.loan)
         await super().putconn(conn)
 
-    def _end_loan(self, record: _Record, loan: Loan) -> None:
+    def _end_loan(self, record: Record, loan: Loan) -> None:
         loan.end()
         self._used -= 1
         record.returns += 1
@@ -405,7 +385,7 @@ class Pool(AsyncConnectionPool[ACT]):
             self._telemetry.loan_ended(self.name, loan.seconds)
 
     async def _putconn(self, conn: ACT, from_getconn: bool) -> None:
-        record = self._record(conn)
+        record = record_of(conn)
         if record.release is None:
             if self._needs_no_care(conn, record):
                 self._hand_over(conn, record)
@@ -415,7 +395,7 @@ class Pool(AsyncConnectionPool[ACT]):
         if not self._reset:  # psycopg's pool resets behind the borrower's back
             await asyncio.shield(record.release)
 
-    def _needs_no_care(self, conn: ACT, record: _Record) -> bool:
+    def _needs_no_care(self, conn: ACT, record: Record) -> bool:
         """Tell whether the next borrower may have it in this very step, without an await."""
         return not (
             self._closed
@@ -425,10 +405,10 @@ class Pool(AsyncConnectionPool[ACT]):
             or conn.pgconn.transaction_status != TransactionStatus.IDLE
             or conn._expire_at <= monotonic()
             or conn._created_at <= self._drained_at
-            or _may_have_strayed(conn, record)
+            or may_have_strayed(conn, record)
         )
 
-    def _hand_over(self, conn: ACT, record: _Record) -> None:
+    def _hand_over(self, conn: ACT, record: Record) -> None:
         conn._pool = None
         record.loan = None
         record.idle_since = monotonic()
@@ -440,7 +420,7 @@ class Pool(AsyncConnectionPool[ACT]):
         if self._pool_full_event and len(self._pool) >= self._min_size:
             self._pool_full_event.set()
 
-    async def _release(self, conn: ACT, record: _Record, from_getconn: bool) -> None:
+    async def _release(self, conn: ACT, record: Record, from_getconn: bool) -> None:
         try:
             await self._return_connection(conn, from_getconn)
         finally:
@@ -451,21 +431,21 @@ class Pool(AsyncConnectionPool[ACT]):
             self._count_closed("broken")
             return
         await super()._reset_connection(conn)
-        record = self._record(conn)
+        record = record_of(conn)
         if conn.pgconn.transaction_status != TransactionStatus.IDLE:
             return
-        if _may_have_strayed(conn, record):
+        if may_have_strayed(conn, record):
             await self._close_if_strayed(conn, record)
 
-    async def _close_if_strayed(self, conn: ACT, record: _Record) -> None:
+    async def _close_if_strayed(self, conn: ACT, record: Record) -> None:
         try:
             with cut_off_after(CHECK_TIMEOUT, conn):
-                path = conn.pgconn.parameter_status(_SEARCH_PATH) or await _ask_path(conn)
+                path = await path_of(conn)
         except psycopg.Error as error:
             logger.warning("a connection of pool %r does not answer: %s", self.name, error)
             await self._close_connection(conn)
             return
-        if path == record.baseline:
+        if path == record.path:
             return
         record.leaked = True
         logger.error(
@@ -473,7 +453,7 @@ class Pool(AsyncConnectionPool[ACT]):
             " the next borrower would work on another's tables; borrowed at:\n%s",
             self.name,
             path.decode("utf-8", "replace"),
-            (record.baseline or b"").decode("utf-8", "replace"),
+            (record.path or b"").decode("utf-8", "replace"),
             record.loan.where() if record.loan else "  unknown\n",
         )
         await self._close_connection(conn)
@@ -482,7 +462,7 @@ class Pool(AsyncConnectionPool[ACT]):
         conn._pool = None
         async with self._lock:
             if not self._closed:
-                self._hand_over(conn, self._record(conn))
+                self._hand_over(conn, record_of(conn))
                 return
         await self._close_connection(conn)
 
@@ -502,7 +482,7 @@ class Pool(AsyncConnectionPool[ACT]):
                 await self._close_connection(conn)
                 self.run_task(AddConnection(self))
                 continue
-            self._record(conn).pooled = False
+            record_of(conn).pooled = False
             try:
                 with cut_off_after(CHECK_TIMEOUT, conn):
                     await self.check_connection(conn)
@@ -528,22 +508,23 @@ class Pool(AsyncConnectionPool[ACT]):
             await asyncio.wait(under_way, timeout=timeout)
 
     async def _close_connection(self, conn: ACT) -> None:
-        if not self._closed:
-            self._count_closed(self._why(conn))
+        self._count_closed(self._why(conn))
         await super()._close_connection(conn)
 
     def _why(self, conn: ACT) -> Reason:
-        record = self._record(conn)
+        record = record_of(conn)
         if record.leaked:
             return "leak"
         if conn._created_at <= self._drained_at:
             return "drain"
         if conn._expire_at <= monotonic():
             return "lifetime"
-        # Of those that lie in the pool, and are neither old nor drained, shrinking closes some.
+        # One that lies in the pool and is neither old nor drained is closed when the pool shrinks.
         return "idle" if record.pooled else "broken"
 
     def _count_closed(self, reason: Reason) -> None:
+        if self._closed:  # and there is no other reason
+            return
         self._stats[f"closed_{reason}"] += 1
         if self._telemetry is not None:
             self._telemetry.connection_closed(self.name, reason)
@@ -551,37 +532,12 @@ class Pool(AsyncConnectionPool[ACT]):
     def _get_measures(self) -> dict[str, int]:
         return {**super()._get_measures(), "pool_used": self._used}
 
-    def _record(self, conn: ACT) -> _Record:
-        record = self._records.get(conn)
-        if record is None:
-            record = self._records[conn] = _Record(conn.pgconn.parameter_status(_SEARCH_PATH))
-        return record
-
     def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start work that goes on when whoever waits for it is cancelled."""
         task = asyncio.create_task(work)
         self._kept.add(task)
         task.add_done_callback(self._kept.discard)
         return task
-
-
-def _may_have_strayed(conn: AsyncConnection[Any], record: _Record) -> bool:
-    """Tell, without asking the server, whether the path may be another than at first."""
-    if record.baseline is None:
-        return False
-    reported = conn.pgconn.parameter_status(_SEARCH_PATH)
-    if reported is None:
-        return record.returns % _SAMPLE == 0
-    return reported != record.baseline
-
-
-async def _ask_path(conn: AsyncConnection[Any]) -> bytes:
-    cursor = conn.cursor(row_factory=tuple_row)
-    await cursor.execute("show search_path", prepare=False)
-    path = cursor.pgresult.get_value(0, 0) if cursor.pgresult else None
-    if not conn.autocommit:
-        await conn.rollback()
-    return path or b""
 
 
 def _first_line(error: BaseException) -> str:
