@@ -65,6 +65,10 @@ class Place:
     def role(self) -> str:
         return str(urlsplit(self.app).username)
 
+    @property
+    def name(self) -> str:
+        return urlsplit(self.app).path.lstrip("/")
+
     def config(self, **settings: Any) -> DatabaseConfig:
         settings = {"max_idle_conns": 2, "max_open_conns": 4, "max_retries": 0} | settings
         return DatabaseConfig(url=Secret(settings.pop("url", self.app)), **settings)

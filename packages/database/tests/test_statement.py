@@ -51,6 +51,11 @@ def test_what_is_not_known_to_read_is_a_write(word: str, noise: bytes) -> None:
         "deallocate all",
         "load 'x'",
         "copy contacts to stdout",
+        "declare c cursor with hold for select 1",
+        "fetch all from c",
+        "create temp table t (id int)",
+        "/* x */ CREATE LOCAL TEMPORARY TABLE t (id int)",
+        "create or replace temp view v as select 1",
         "",
         " -- nothing",
         "/* open",
@@ -67,6 +72,11 @@ def test_what_would_leave_the_scope_or_change_the_session_is_refused(query: str)
 )
 def test_settings_that_end_with_the_transaction_are_let_through(query: str) -> None:
     assert kind_of(query.encode()) is Kind.SETTING
+
+
+def test_a_temporary_table_that_ends_with_the_transaction_is_let_through() -> None:
+    assert kind_of(b"create temp table t (id int) on commit drop") is Kind.WRITE
+    assert kind_of(b"create table temperatures (id int)") is Kind.WRITE
 
 
 def test_a_cursor_is_for_queries_only() -> None:

@@ -20,6 +20,7 @@ from mtenant_database.errors import (
     InvalidReference,
     InvalidValue,
     MultipleRows,
+    PermissionDenied,
     QueryTimeout,
     ReadOnlyDatabase,
     RowNotFound,
@@ -337,6 +338,9 @@ async def test_a_statement_timeout_of_the_tenant_is_the_servers(db: Database, pl
     for verb in (handle.fetch_all, handle.execute):
         with pytest.raises(QueryTimeout):
             await verb("select pg_sleep(60)")
+    for limit in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="more than 0"):
+            db.tenant(handle.id, timeout=limit)
     assert await handle.fetch_value("show statement_timeout") == "20ms"
     assert await db.tenant(handle.id).fetch_value("show statement_timeout") == "30s"
 
@@ -416,8 +420,11 @@ async def test_a_session_that_lost_our_statements_is_replaced(db: Database, plac
 async def test_a_temporary_table_is_refused(db: Database, place: Any) -> None:
     handle = db.tenant(place.fresh())
 
-    with pytest.raises(AppError, match="server"):
+    with pytest.raises(ValueError, match="dedicated"):
         await handle.execute("create temp table contacts (id int)")
+    # What the words do not tell, the role's privileges do.
+    with pytest.raises(PermissionDenied):
+        await handle.execute("select 1 as id into temp stolen")
 
 
 # Handles and transactions.
@@ -501,6 +508,35 @@ async def test_row_security_sees_the_tenant_of_the_scope(new_place: Any) -> None
             await db.tenant(one).execute("insert into shared.notes values (%s, 'c')", [other])
 
 
+async def test_with_roles_a_qualified_name_of_another_tenant_is_forbidden(place: Any) -> None:
+    one, other, without = place.fresh(), place.fresh(), place.fresh()
+    stranger = place.fresh()
+    for tenant in (one, other, stranger):
+        place.run(
+            f"create role tenant_{tenant} nologin",
+            f"grant usage on schema tenant_{tenant} to tenant_{tenant}",
+            f"grant all on all tables in schema tenant_{tenant} to tenant_{tenant}",
+        )
+    for tenant in (one, other):
+        place.run(f"grant tenant_{tenant} to {place.role}")
+    async with Database(place.config(), tenant_role=True) as db:
+        handle = db.tenant(one)
+        assert await handle.fetch_value("select name from contacts") == one
+        assert await handle.fetch_value("select current_user") == f"tenant_{one}"
+        for verb in (handle.fetch_all, handle.execute):
+            with pytest.raises(PermissionDenied):
+                await verb(f"select name from tenant_{other}.contacts")
+        async with handle.transaction(timeout=5) as tx:
+            assert await tx.fetch_value("select current_user") == f"tenant_{one}"
+        with pytest.raises(TenantNotFound):
+            await db.tenant(without).fetch_all("select 1")
+        with pytest.raises(TenantNotFound):
+            await db.tenant("nobody").fetch_all("select 1")
+        with pytest.raises(TenantSuspended):
+            await db.tenant(stranger).fetch_all("select 1")
+        assert await db.fetch_value("select current_user") == place.role
+
+
 async def test_a_replica_answers_reads_and_refuses_writes(place: Any) -> None:
     # A server that is read-only by default stands for a replica: the same error, the same place.
     config = place.config(url=f"{place.app}?options=-c%20default_transaction_read_only%3Don")
@@ -541,6 +577,10 @@ async def test_a_write_whose_answer_is_lost_is_unknown_and_a_read_unavailable(
         proxy.lose_answer_to = b"select name"
         with pytest.raises(DatabaseUnavailable):
             await handle.fetch_all("select name from contacts")
+        proxy.lose_answer_to = b"select 41"
+        with pytest.raises(DatabaseUnavailable) as unscoped:
+            await db.fetch_all("select 41")
+        assert not unscoped.value.retryable
         proxy.lose_answer_to = b"into contacts"
         with pytest.raises(CommitUnknown) as caught:
             await handle.execute("insert into contacts values (2, 'x')")

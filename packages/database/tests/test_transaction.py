@@ -302,6 +302,67 @@ async def test_a_stream_and_a_copy_are_part_of_it(db: Database, place: Any) -> N
     assert await handle.fetch_value(COUNT) == 40
 
 
+async def test_a_statement_inside_of_its_own_copy_is_an_error_and_no_deadlock(
+    db: Database, place: Any
+) -> None:
+    handle = db.tenant(place.fresh())
+
+    with pytest.raises(TransactionOpen):
+        async with handle.transaction() as tx, tx.copy("copy contacts from stdin") as copy:
+            await copy.write_row((2, "x"))
+            await tx.execute(INSERT, [3])
+    async with handle.transaction() as tx:
+        async with tx.copy("copy contacts from stdin") as copy:
+            other = asyncio.create_task(tx.fetch_value(COUNT))
+            await asyncio.sleep(0)
+            await copy.write_row((2, "x"))
+        assert await other == 2
+
+    assert await handle.fetch_value(COUNT) == 2
+
+
+async def test_savepoints_of_several_tasks_may_not_overlap(db: Database, place: Any) -> None:
+    handle = db.tenant(place.fresh())
+    inside = asyncio.Event()
+
+    with pytest.raises(TransactionAborted):
+        async with handle.transaction() as tx:
+
+            async def first() -> None:
+                async with tx.transaction():
+                    await tx.execute(INSERT, [2])
+                    await inside.wait()
+
+            async def second() -> None:
+                async with tx.transaction():
+                    inside.set()
+                    await tx.execute(INSERT, [3])
+
+            outcomes = await asyncio.gather(first(), second(), return_exceptions=True)
+            assert TransactionOpen in [type(outcome) for outcome in outcomes]
+            with pytest.raises(TransactionAborted):
+                await tx.execute(INSERT, [4])
+
+    assert await handle.fetch_value(COUNT) == 1
+    assert _all_home(db)
+
+
+async def test_a_cursor_and_a_temporary_table_end_with_it(db: Database, place: Any) -> None:
+    one, other = db.tenant(place.fresh()), db.tenant(place.fresh())
+    place.run(f"grant temporary on database {place.name} to {place.role}")
+    try:
+        async with one.transaction() as tx:
+            await tx.execute("create temp table seen on commit drop as select * from contacts")
+            async with tx.stream("select * from seen") as rows:
+                assert [row async for row in rows] == [(1, one.id)]
+        for _ in range(5):
+            with pytest.raises(StatementFault):
+                await other.fetch_all("select * from seen")
+            assert await other.fetch_all("select name from pg_cursors where name <> ''") == []
+    finally:
+        place.run(f"revoke temporary on database {place.name} from {place.role}")
+
+
 async def test_many_rows_in_a_transaction(db: Database, place: Any) -> None:
     handle = db.tenant(place.fresh())
 

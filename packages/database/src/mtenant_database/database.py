@@ -133,7 +133,10 @@ class Database(Handle):
 
         Raises:
             InvalidTenantId: The id does not match `[a-z0-9][a-z0-9_]{0,55}`.
+            ValueError: `timeout` is not more than 0.
         """
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout is {timeout!r}: write seconds, more than 0")
         limit = self._timeout if timeout is None else timeout
         return Tenant(self._engine, Target.of_tenant(tenant), limit)
 

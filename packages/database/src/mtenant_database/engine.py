@@ -180,7 +180,7 @@ class Engine:
 
     async def idle(self, seconds: float) -> int:
         """Lend no more, wait until all connections are back, and return how many are not."""
-        self.closing = asyncio.Event()
+        self.closing = self.closing or asyncio.Event()
         with suppress(TimeoutError):
             if self.lent:
                 await asyncio.wait_for(self.closing.wait(), seconds)

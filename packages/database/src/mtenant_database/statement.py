@@ -43,6 +43,10 @@ _REFUSED: Final[Mapping[str, str]] = {
         ("listen", "unlisten", "load", "discard", "reset", "prepare", "execute", "deallocate"),
         "it changes the session, which tenants share: use `db.connection(dedicated=True)`",
     ),
+    **dict.fromkeys(
+        ("declare", "fetch", "move", "close"),
+        "a cursor has a method of its own: `async with ... .stream(query)`",
+    ),
     "copy": "COPY has a method of its own: `async with ... .copy(statement)`",
     "": "there is no statement in the text",
 }
@@ -50,6 +54,14 @@ _SET_FOR_SESSION: Final = (
     "it changes the session, which tenants share: write SET LOCAL in a transaction,"
     " or use `db.connection(dedicated=True)`"
 )
+_SESSION_TABLE: Final = (
+    "a temporary table outlives the transaction, and the next tenant would find it: add ON COMMIT"
+    " DROP in a transaction, or use `db.connection(dedicated=True)`"
+)
+_CREATE_TEMPORARY: Final = re.compile(
+    rb"create\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp(?:orary)?\b", re.IGNORECASE
+)
+_ON_COMMIT_DROP: Final = re.compile(rb"\bon\s+commit\s+drop\b", re.IGNORECASE)
 _WORD: Final = re.compile(rb"[A-Za-z_]+")
 _SPACE: Final = re.compile(rb"(?:[\s(;]+|--[^\n]*(?:\n|\Z))+")
 _COMMENT_MARK: Final = re.compile(rb"/\*|\*/")
@@ -159,6 +171,8 @@ def _kind_of(head: bytes) -> Kind:
         if not _SET_LOCALLY.match(head, at):
             raise ValueError(f"SET is not for here: {_SET_FOR_SESSION}")
         return Kind.SETTING
+    if _CREATE_TEMPORARY.match(head, at) and not _ON_COMMIT_DROP.search(head, at):
+        raise ValueError(f"CREATE TEMPORARY is not for here: {_SESSION_TABLE}")
     if word in _REFUSED:
         raise ValueError(f"{word.upper() or 'nothing'} is not for here: {_REFUSED[word]}")
     return Kind.WRITE

@@ -234,8 +234,10 @@ class Handle(Verbs):
                 place=place,
             )
         except OperationalError as exc:
+            error = lost(exc, writes=False)
             # Without a scope it was not sent as read-only: it may have been a function that writes.
-            raise lost(exc, writes=target is None) from exc
+            error.retryable = target is not None
+            raise error from exc
         if fault is None:
             if prepared is not None:
                 prepared.sent(converted, messages)

@@ -49,7 +49,18 @@ class Transaction(Verbs):
     round trip. It takes a connection at that time too, so that one which does nothing costs nothing.
     """
 
-    __slots__ = ("_cursors", "_depth", "_engine", "_holder", "_holds", "_lock", "_state", "_unit")
+    __slots__ = (
+        "_copier",
+        "_cursors",
+        "_depth",
+        "_engine",
+        "_holder",
+        "_holds",
+        "_lock",
+        "_spoiled",
+        "_state",
+        "_unit",
+    )
 
     def __init__(
         self,
@@ -68,6 +79,8 @@ class Transaction(Verbs):
         self._lock = asyncio.Lock()
         self._depth = 0
         self._cursors = 0
+        self._copier: asyncio.Task[Any] | None = None
+        self._spoiled = False
 
     def __repr__(self) -> str:
         return f"<Transaction of {self.tenant!r}, {self._state}>"
@@ -111,7 +124,7 @@ class Transaction(Verbs):
             return
         try:
             try:
-                if exc is None:
+                if exc is None and not self._spoiled:
                     await self._unit.commit(conn)
                 else:
                     await self._unit.roll_back(conn)
@@ -122,7 +135,9 @@ class Transaction(Verbs):
             # After the release: with a pool of one, asking would wait for our own connection.
             await resolve(self._engine, lost)
 
-    async def _explain(self, conn: Connection, exc: BaseException) -> None:
+    async def _explain(self, conn: Connection, exc: BaseException | None) -> None:
+        if exc is None:
+            raise TransactionAborted(internal="tx.transaction() blocks of several tasks overlapped")
         if isinstance(exc, AppError) and self.tenant is not None and not conn.closed:
             told = await diagnose(conn, self.tenant, exc)
             if told is not exc:
@@ -137,13 +152,14 @@ class Transaction(Verbs):
         """
         self._check_open()
         self._depth += 1
-        name = b"mtenant_%d" % self._depth
+        depth = self._depth
+        name = b"mtenant_%d" % depth
         savepoint = Text(b"SAVEPOINT " + name)
         self._unit.pending.append(savepoint)
         try:
             try:
                 yield self
-                self._check_alive()
+                self._check_nesting(depth)
             except BaseException:
                 if not self._withdraw(savepoint):
                     self._unit.pending.clear()
@@ -167,6 +183,7 @@ class Transaction(Verbs):
         Raises:
             AppError: By the table of `mtenant_database.sqlstate`.
         """
+        self._check_open()
         async with self._lock:
             conn = await self._connection()
             result, _, duration = await self._statement(conn, "exec", query, params)
@@ -177,6 +194,7 @@ class Transaction(Verbs):
         affected, duration = 0, 0.0
         source = iter(rows)
         while some := list(islice(source, _BATCH)):
+            self._check_open()
             async with self._lock:
                 conn = await self._connection()
                 messages, text = batch(conn, query, some)
@@ -203,6 +221,7 @@ class Transaction(Verbs):
         size: int = 1000,
     ) -> AsyncIterator[AsyncIterator[Any]]:
         """Read rows `size` at a time, by a cursor of this transaction, which may be used meanwhile."""
+        self._check_open()
         async with self._lock:
             conn = await self._connection()
             converted, transformer = convert(conn, query, params)
@@ -239,6 +258,7 @@ class Transaction(Verbs):
                 yield made
             if result.ntuples < size:
                 return
+            self._check_open()
             async with self._lock:
                 conn = await self._connection()
                 results, _ = await self._unit.send(conn, "select", text, [fetch], writes=False)
@@ -255,19 +275,25 @@ class Transaction(Verbs):
             await copy.write_row((1, "Ada"))
         ```
         """
+        self._check_open()
         async with self._lock:
             conn = await self._connection()
             converted, _ = convert(conn, statement, None)
             check_copies(converted.query)
             await self._unit.send(conn, "begin", "BEGIN", [], writes=False)
             text = text_of(statement, converted.query)
-            with self._engine.observed("exec", text, self.tenant):
-                async with conn.cursor().copy(statement, params) as copy:
-                    yield copy
+            self._copier = asyncio.current_task()
+            try:
+                with self._engine.observed("exec", text, self.tenant):
+                    async with conn.cursor().copy(statement, params) as copy:
+                        yield copy
+            finally:
+                self._copier = None
 
     async def _fetch(
         self, query: Query, params: Params | None, row: RowShape[Any] | None, most: int | None
     ) -> list[Any]:
+        self._check_open()
         async with self._lock:
             conn = await self._connection()
             result, transformer, _ = await self._statement(conn, "select", query, params)
@@ -298,8 +324,17 @@ class Transaction(Verbs):
             raise TransactionOpen(
                 internal=f"the transaction is {self._state}: use it inside its `async with` block"
             )
+        if self._spoiled:
+            raise TransactionAborted(internal="tx.transaction() blocks of several tasks overlapped")
+        if self._copier is not None and self._copier is asyncio.current_task():
+            # It would wait for the end of its own COPY.
+            raise TransactionOpen(internal="a statement inside tx.copy(): end the block before it")
 
-    def _check_alive(self) -> None:
+    def _check_nesting(self, depth: int) -> None:
+        if self._depth != depth:
+            # Which savepoint is whose cannot be said any more: the whole transaction goes.
+            self._spoiled = True
+            raise TransactionOpen(internal="tx.transaction() blocks of several tasks overlap")
         if self._unit.failed:
             raise TransactionAborted(internal="an error inside tx.transaction() was caught")
 
