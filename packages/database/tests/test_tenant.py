@@ -354,6 +354,9 @@ async def test_a_procedure_cannot_commit_its_way_out_of_the_scope(db: Database, 
         "create procedure leave() language plpgsql as $$ begin"
         " insert into seen values (current_setting('search_path')); commit;"
         " insert into public.escaped values (current_setting('search_path')); end $$",
+        # It writes nothing before it commits, so that being read-only would not stop it.
+        "create procedure slip_away() language plpgsql as $$ begin commit;"
+        " insert into public.escaped values (current_setting('search_path')); end $$",
     )
     place.run("create table if not exists public.escaped (path text)")
     place.run(f"grant all on public.escaped to {place.role}")
@@ -361,6 +364,7 @@ async def test_a_procedure_cannot_commit_its_way_out_of_the_scope(db: Database, 
 
     for verb in (handle.execute, handle.fetch_all):
         for query in (
+            "call slip_away()",
             "call leave()",
             "/* select */ call leave()",
             "/* /* */ select */ call leave()",

@@ -54,6 +54,39 @@ async def test_it_commits_at_the_end_and_rolls_back_on_an_exception(
     assert await handle.fetch_value(COUNT) == 2
 
 
+async def test_a_rollback_keeps_the_connection(place: Any) -> None:
+    async with Database(place.config(max_open_conns=1, max_idle_conns=1)) as db:
+        handle = db.tenant(place.fresh())
+        before = await db.fetch_value("select pg_backend_pid()")
+        for failing in (KeyError, asyncio.CancelledError):
+            with pytest.raises(failing):
+                async with handle.transaction() as tx:
+                    await tx.execute(INSERT, [2])
+                    raise failing
+        with pytest.raises(ConstraintConflict):
+            async with handle.transaction() as tx:
+                await tx.execute(INSERT, [1])
+
+        assert await db.fetch_value("select pg_backend_pid()") == before
+        assert await handle.fetch_value(COUNT) == 1
+
+
+async def test_after_its_end_nothing_is_sent_without_the_scope(db: Database, place: Any) -> None:
+    handle = db.tenant(place.fresh())
+    other = place.fresh()
+
+    with pytest.raises(TransactionAborted):
+        async with handle.transaction() as tx:
+            await tx.execute(INSERT, [2])
+            # As if something had ended it behind our back: the connection lives, the scope is gone.
+            assert tx._unit.conn is not None
+            await tx._unit.conn.execute("commit")
+            with pytest.raises(DatabaseUnavailable):
+                await tx.execute(f"delete from tenant_{other}.contacts")
+
+    assert await db.tenant(other).fetch_value(COUNT) == 1
+
+
 async def test_one_that_does_nothing_takes_no_connection(db: Database) -> None:
     before = db.pool.get_stats().get("requests_num", 0)
 

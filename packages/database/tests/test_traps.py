@@ -100,10 +100,12 @@ async def _promises(db: Database, place: Any) -> None:
         "create table pairs (other int references contacts deferrable initially deferred)",
         "create procedure leave() language plpgsql as $$ begin"
         " insert into contacts values (77, 'x'); commit;"
-        " insert into public.escaped values (1); end $$",
+        " insert into public.escaped_ids values (1); end $$",
+        "create procedure slip_away() language plpgsql as $$ begin commit;"
+        " insert into public.escaped_ids values (2); end $$",
     )
-    place.run("create table if not exists public.escaped (id int)")
-    place.run(f"grant all on public.escaped to {place.role}")
+    place.run("create table if not exists public.escaped_ids (id int)")
+    place.run(f"grant all on public.escaped_ids to {place.role}")
     handle = db.tenant(tenant)
 
     assert await handle.fetch_value("select name from contacts") == tenant
@@ -117,8 +119,10 @@ async def _promises(db: Database, place: Any) -> None:
         with pytest.raises(StatementFault):
             await verb("call leave()")
         with pytest.raises(StatementFault):
+            await verb("call slip_away()")
+        with pytest.raises(StatementFault):
             await verb("select 1/0")
-    assert place.run("select count(*) from public.escaped") == [(0,)]
+    assert place.run("select count(*) from public.escaped_ids") == [(0,)]
     async with handle.transaction() as tx:
         await tx.execute("insert into contacts values (2, 'x')")
         with pytest.raises(StatementFault):
