@@ -1,0 +1,322 @@
+"""What all handles of one `Database` share: the pool, and how a flush is sent and its errors read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import psycopg
+from psycopg import AsyncConnection, OperationalError
+from psycopg.abc import PQGen
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
+from psycopg_pool import AsyncConnectionPool
+
+from mtenant_database.commit import IDENTITY
+from mtenant_database.errors import (
+    CommitUnknown,
+    DatabaseFault,
+    DatabaseUnavailable,
+    TenantNotFound,
+    TenantSuspended,
+)
+from mtenant_database.flush import Messages, Prepared, Text, flush, prepare, single
+from mtenant_database.holders import Holders
+from mtenant_database.prepared import PreparedStatements
+from mtenant_database.scope import (
+    MISSING_SCHEMA,
+    NO_ROLE,
+    NO_USAGE,
+    NOT_A_MEMBER,
+    Target,
+    scope_text,
+)
+from mtenant_database.sqlstate import translate
+from mtenant_database.telemetry import Kind, Observation, Telemetry
+from mtenant_errors import AppError
+
+Connection = AsyncConnection[Any]
+
+_FATAL: Final = ExecStatus.FATAL_ERROR
+_NO_SUCH_STATEMENT: Final = "26000"
+_MOST_WRITERS: Final = 1000
+_IDENTITY: Final = f"select {IDENTITY}".encode()
+
+BEGIN: Final = b"BEGIN"
+COMMIT: Final = b"COMMIT"
+
+_logger = logging.getLogger("mtenant_database")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The first error of a flush: what it was, and which message it belongs to.
+
+    `place` counts from 0; the number of messages itself is the commit that a Sync makes.
+    """
+
+    place: int
+    error: psycopg.Error
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is the one with which the server closed the connection."""
+        return self.error.diag.severity_nonlocalized in {"FATAL", "PANIC"}
+
+    @property
+    def sqlstate(self) -> str:
+        """The SQLSTATE, never empty."""
+        return self.error.sqlstate or "XX000"
+
+
+@dataclass(eq=False)
+class Engine:
+    """Borrows connections, sends flushes, and tells whose fault an error is.
+
+    Attributes:
+        pool: Where connections come from; they are in autocommit.
+        telemetry: What is told of every flush.
+        named: Whether our own statements are prepared on every connection.
+        role: Whether a scope takes the tenant's role too.
+        resolve_within: How long the outcome of a lost commit is asked for, in seconds.
+        holders: Who holds an open transaction.
+        writers: Texts of statements that looked like reads and wrote; as a set with an order.
+        timelines: The server and timeline that a connection leads to.
+        prepared: The statements without a tenant that a connection has prepared.
+        lent: How many connections are out.
+        closing: Set once the last one is back; None as long as they are lent.
+    """
+
+    pool: AsyncConnectionPool[Connection]
+    telemetry: Telemetry
+    named: bool
+    role: bool
+    resolve_within: float
+    holders: Holders = field(default_factory=Holders)
+    writers: dict[bytes, None] = field(default_factory=dict)
+    timelines: WeakKeyDictionary[Connection, str] = field(default_factory=WeakKeyDictionary)
+    prepared: WeakKeyDictionary[Connection, PreparedStatements] = field(
+        default_factory=WeakKeyDictionary
+    )
+    lent: int = 0
+    closing: asyncio.Event | None = None
+    warned: bool = False
+
+    async def configure(self, conn: Connection) -> None:
+        """Make a new connection ready: our statements by name, and where it leads to."""
+        # psycopg would forget all named statements at once, ours too, when one of its own is stale.
+        conn.prepare_threshold = None
+        self._warn_of_superuser(conn)
+        if not self.named:
+            return
+        self.prepared[conn] = PreparedStatements()
+        named = [(_name(text), text) for text in self._hot()]
+        for result in await conn.wait(prepare(conn.pgconn, named)):
+            if result.status == _FATAL:
+                raise psycopg.errors.error_from_result(result)
+        results = await conn.wait(single(conn.pgconn, Text(_IDENTITY)))
+        if results[0].status == ExecStatus.TUPLES_OK and (where := results[0].get_value(0, 0)):
+            self.timelines[conn] = where.decode()
+
+    def _warn_of_superuser(self, conn: Connection) -> None:
+        if not self.warned and conn.pgconn.parameter_status(b"is_superuser") == b"on":
+            self.warned = True
+            _logger.warning(
+                "the role %s is a superuser: suspending a tenant and row security do not bind it;"
+                " connect as an ordinary role",
+                conn.info.user,
+            )
+
+    def _hot(self) -> list[bytes]:
+        scoped = (scope_text(read_only=read_only, role=self.role) for read_only in (True, False))
+        return [BEGIN, COMMIT, *(text.encode() for text in scoped)]
+
+    def ours(self, text: bytes, params: Sequence[bytes] | None = None) -> Prepared | Text:
+        """Return the message for one of the statements that `configure` has prepared."""
+        return Prepared(_name(text), params) if self.named else Text(text, params)
+
+    def scope(self, params: Sequence[bytes], *, read_only: bool) -> Prepared | Text:
+        """Return the scope as a message."""
+        return self.ours(scope_text(read_only=read_only, role=self.role).encode(), params)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Borrow a connection.
+
+        Raises:
+            PoolExhausted: None became free in time.
+            DatabaseUnavailable: The pool is not open.
+        """
+        conn = await self.borrow()
+        try:
+            yield conn
+        finally:
+            await self.release(conn)
+
+    async def borrow(self) -> Connection:
+        """Borrow a connection that `release` must get back; raises as `connection`."""
+        if self.closing is not None:
+            raise DatabaseUnavailable(internal="the Database is closing")
+        try:
+            conn = await self.pool.getconn()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        self.lent += 1
+        return conn
+
+    async def release(self, conn: Connection) -> None:
+        """Give a connection back."""
+        self.lent -= 1
+        try:
+            await self.pool.putconn(conn)
+        finally:
+            if self.closing is not None and not self.lent:
+                self.closing.set()
+
+    async def idle(self, seconds: float) -> int:
+        """Lend no more, wait until all connections are back, and return how many are not."""
+        self.closing = self.closing or asyncio.Event()
+        with suppress(TimeoutError):
+            if self.lent:
+                await asyncio.wait_for(self.closing.wait(), seconds)
+        return self.lent
+
+    async def send(
+        self,
+        conn: Connection,
+        messages: Messages,
+        *,
+        ends: bool,
+        operation: Kind,
+        statement: str,
+        tenant: str | None,
+        place: int = 0,
+    ) -> tuple[list[PGresult], Fault | None, float]:
+        """Send a flush; return the results, the first error among them, and the seconds it took.
+
+        Every statement of a handle or a transaction passes here, `stream` and `copy` aside.
+
+        Args:
+            conn: A connection that nobody else uses.
+            messages: What to send.
+            ends: As for `flush`.
+            operation: select, exec, begin, commit or rollback.
+            statement: The text that the flush is sent for; never its parameters.
+            tenant: The tenant's id, or None.
+            place: Which message the text is, to count its rows.
+
+        Raises:
+            psycopg.OperationalError: The connection was lost.
+        """
+        generator: PQGen[list[PGresult]]
+        if len(messages) == 1:
+            generator = single(conn.pgconn, messages[0])
+        else:
+            generator = flush(conn.pgconn, messages, ends=ends)
+        watch = self.telemetry.begin(operation, statement, tenant)
+        try:
+            results = await conn.wait(generator)
+        except BaseException as exc:
+            watch.end(error=exc)
+            raise
+        fault = find_fault(results)
+        if fault is None:
+            return results, None, watch.end(rows=rows_of(results[place]))
+        if fault.sqlstate == _NO_SUCH_STATEMENT:
+            # Only ours have names: somebody used DEALLOCATE or DISCARD on this connection.
+            conn.pgconn.finish()
+        return results, fault, watch.end(error=fault.error)
+
+    @contextmanager
+    def observed(
+        self, operation: Kind, statement: str, tenant: str | None
+    ) -> Iterator[Observation]:
+        """Observe what psycopg itself sends, and translate what it raises."""
+        watch = self.telemetry.begin(operation, statement, tenant)
+        try:
+            yield watch
+        except psycopg.Error as exc:
+            watch.end(error=exc)
+            raise translate(exc) from exc
+        except BaseException as exc:
+            watch.end(error=exc)
+            raise
+        watch.end()
+
+    def remember_writer(self, query: bytes) -> None:
+        """Remember that this text writes, although it does not look so."""
+        while len(self.writers) >= _MOST_WRITERS:
+            del self.writers[next(iter(self.writers))]
+        self.writers[query] = None
+
+    def scope_error(self, fault: Fault, target: Target) -> AppError:
+        """Return the error for one of the scope statement itself."""
+        if target.tenant is None or fault.closed:
+            return self.own_error(fault)
+        about = f"SQLSTATE {fault.sqlstate} of the scope of {target.schema}"
+        missing = {MISSING_SCHEMA}
+        closed = {NO_USAGE}
+        if self.role:
+            missing.add(NO_ROLE)
+            closed.add(NOT_A_MEMBER)
+        if fault.sqlstate in missing:
+            return TenantNotFound(internal=about)
+        if fault.sqlstate in closed:
+            return TenantSuspended(internal=about)
+        return self.own_error(fault)
+
+    def own_error(self, fault: Fault) -> AppError:
+        """Return the error for one of BEGIN, the scope of `shared`, or another statement of ours."""
+        if fault.sqlstate[:2] in {"3F", "42"}:
+            return DatabaseFault(
+                internal=f"{fault.error}: schema shared is missing or closed to this role;"
+                " run `mtenant-db migrate up`"
+            )
+        return translate(fault.error)
+
+
+def find_fault(results: Sequence[PGresult]) -> Fault | None:
+    """Return the first error of a flush, or None."""
+    for place, result in enumerate(results):
+        if result.status == _FATAL:
+            error = psycopg.errors.error_from_result(result)
+            return Fault(place, error)
+    return None
+
+
+def lost(exc: OperationalError, *, writes: bool) -> AppError:
+    """Return the error for a connection that was lost before the answer was whole."""
+    if writes:
+        return CommitUnknown(
+            internal=f"{exc}; a transaction (`async with handle.transaction()`) would be resolved"
+        )
+    return DatabaseUnavailable(internal=str(exc))
+
+
+def rows_of(result: PGresult) -> int:
+    """Return the rows that a statement returned, or the ones it changed."""
+    if result.status == ExecStatus.TUPLES_OK and result.ntuples:
+        return result.ntuples
+    return result.command_tuples or 0
+
+
+def _name(text: bytes) -> bytes:
+    return _NAMES[text]
+
+
+_NAMES: Final[dict[bytes, bytes]] = {
+    BEGIN: b"mtenant_begin",
+    COMMIT: b"mtenant_commit",
+    **{
+        scope_text(read_only=read_only, role=role).encode(): b"mtenant_"
+        + (b"read" if read_only else b"write")
+        + (b"_role" if role else b"")
+        for read_only in (True, False)
+        for role in (True, False)
+    },
+}

@@ -1,0 +1,204 @@
+"""Provisioning: a new tenant's schema, made from what is registered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from mtenant_database.migrate import planner, registry
+from mtenant_database.migrate.errors import AdoptionRefused, TenantExists
+from mtenant_database.migrate.ledger import Ledger, Place, create_ledger
+from mtenant_database.migrate.link import Link, ScriptFailed
+from mtenant_database.migrate.migration import History
+from mtenant_database.migrate.patience import patiently
+from mtenant_database.migrate.planner import Step, Target
+from mtenant_database.migrate.registration import read_registered
+from mtenant_database.migrate.settings import MigrateSettings
+from mtenant_database.migrate.transaction import first_value, in_transaction
+from mtenant_database.migrate.work import Done, Work
+from mtenant_errors import AppError
+
+_COMPONENTS = (
+    "SELECT coalesce(json_agg(json_build_array(name, head, contracted)), '[]')"
+    " FROM (SELECT * FROM shared.components ORDER BY name{}) components"
+)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is registered, and how far a new tenant goes."""
+
+    target: Target
+    history: History
+
+
+async def provision(
+    conninfo: str, tenant: str, *, settings: MigrateSettings | None = None
+) -> list[Done]:
+    """Make a tenant: its schema, the tables of every registered component, its row `active`.
+
+    Each file has its own transaction, so one that failed is resumed by calling this again. Nobody but
+    the owner may use the schema before the tenant is active.
+
+    Args:
+        conninfo: A URL or a connection string of a role that may take the owner's.
+        tenant: The id.
+        settings: Roles and patience.
+
+    Returns:
+        The steps that were made.
+
+    Raises:
+        InvalidTenantId: The id is none.
+        TenantExists: There is such a tenant, or such a schema.
+        NotInstalled: There is no registry.
+        MigrationFailed: A file failed; the registry says why, and the tenant stays `provisioning`.
+    """
+    place, settings = Place.of_tenant(tenant), settings or MigrateSettings()
+    async with Link(conninfo) as link:
+        work = Work(link, place, settings, fresh=True)
+
+        async def begin(link: Link) -> _Wanted:
+            await _begin(link, place, settings)
+            return await _wanted(link)
+
+        wanted = await in_transaction(link, settings, begin, lock=place, durable=False)
+        made: list[Done] = []
+        try:
+            while True:
+                await _walk(work, wanted, made)
+                if (moved := await _activate(link, place, settings)) is None:
+                    return made
+                wanted = moved
+        except AppError as exc:
+            await _note(link, settings, place, exc)
+            raise
+
+
+async def _begin(link: Link, place: Place, settings: MigrateSettings) -> None:
+    tenant = sql.Literal(place.tenant)
+    new = sql.SQL(
+        "INSERT INTO shared.tenants (id) VALUES ({}) ON CONFLICT DO NOTHING RETURNING id"
+    ).format(tenant)
+    if await first_value(link, new) is None:
+        status = await first_value(link, registry.select_status(str(place.tenant)))
+        if status != "provisioning":
+            raise TenantExists(tenant=place.tenant, status=status)
+        return
+    schema = sql.SQL("CREATE SCHEMA {};").format(sql.Identifier(place.schema))
+    statements = [schema, create_ledger(place), *grants(place, settings)]
+    try:
+        await link.run("".join(part.as_string() for part in statements))
+    except ScriptFailed as exc:
+        if exc.sqlstate == "42P06":  # duplicate_schema
+            raise TenantExists(
+                f"schema {place.schema} is there, and the registry does not know it: "
+                "adopt it, or drop it"
+            ) from exc.error
+        raise
+
+
+def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
+    """Return the statements that let the application read and write rows, but not the ledger's."""
+    if settings.app is None:
+        return []
+    names = {
+        "schema": sql.Identifier(place.schema),
+        "app": sql.Identifier(settings.app),
+        "ledger": place.ledger,
+    }
+    said = (
+        "GRANT SELECT ON {ledger} TO {app};",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app};",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {app};",
+    )
+    return [sql.SQL(text).format(**names) for text in said]
+
+
+async def _wanted(link: Link, *, shared: bool = False) -> _Wanted:
+    question = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if shared else ""))
+    rows = json.loads(await first_value(link, question) or "[]")
+    target = Target(
+        {name: head for name, head, _ in rows}, {name: until for name, _, until in rows}
+    )
+    return _Wanted(target, await read_registered(link))
+
+
+async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
+    def choose(ledger: Ledger) -> list[Step]:
+        return planner.plan(wanted.history, ledger, wanted.target, str(work.place))
+
+    while (done := await work.step(choose)) is not None:
+        made.append(done)
+        if done.left == 0:
+            return
+
+
+async def _activate(link: Link, place: Place, settings: MigrateSettings) -> _Wanted | None:
+    """Make the tenant active; or return what is wanted now, because a head has moved."""
+    work = Work(link, place, settings)
+
+    async def attempt() -> _Wanted | None:
+        opened = await work.open()
+        try:
+            # FOR SHARE: until this transaction ends nobody registers anything, and whoever waits to
+            # do so will find this tenant among the active ones.
+            wanted = await _wanted(link, shared=True)
+            if planner.plan(wanted.history, opened.ledger, wanted.target, str(place)):
+                await link.rollback()
+                return wanted
+            await work.commit(opened, *_activation(place, settings), work.recorded(None))
+        except ScriptFailed as exc:
+            await link.rollback()
+            raise work.error(exc) from exc.error
+        except BaseException:
+            await link.close()
+            raise
+        return None
+
+    return await patiently(attempt, settings, str(place))
+
+
+def _activation(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
+    said = [
+        sql.SQL(
+            "UPDATE shared.tenants SET status = 'active', error = NULL, updated_at = now()"
+            " WHERE id = {} AND status = 'provisioning';"
+        ).format(sql.Literal(place.tenant))
+    ]
+    if settings.app is not None:
+        schema, app = sql.Identifier(place.schema), sql.Identifier(settings.app)
+        said.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(schema, app))
+    return said
+
+
+async def _note(link: Link, settings: MigrateSettings, place: Place, exc: AppError) -> None:
+    note = sql.SQL("UPDATE shared.tenants SET error = {}, updated_at = now() WHERE id = {}").format(
+        sql.Literal(exc.message), sql.Literal(place.tenant)
+    )
+    try:
+        await in_transaction(link, settings, lambda inside: inside.run(note.as_string()))
+    except Exception as second:
+        exc.add_note(f"and the registry could not be told: {second}")
+
+
+async def enrol(link: Link, place: Place, settings: MigrateSettings) -> None:
+    """Take a schema that is there into the registry, as an active tenant, in the open transaction.
+
+    Raises:
+        AdoptionRefused: There is no such schema.
+    """
+    name = sql.Literal(sql.Identifier(place.schema).as_string())
+    exists = sql.SQL("SELECT to_regnamespace({}) IS NOT NULL").format(name)
+    if await first_value(link, exists) != "t":
+        raise AdoptionRefused(table=place.schema, problem="there is no such schema")
+    row = sql.SQL(
+        "INSERT INTO shared.tenants (id, status) VALUES ({}, 'active') ON CONFLICT DO NOTHING;"
+    ).format(sql.Literal(place.tenant))
+    statements = [create_ledger(place), row, *grants(place, settings)]
+    if settings.app is not None:
+        schema, app = sql.Identifier(place.schema), sql.Identifier(settings.app)
+        statements.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(schema, app))
+    await link.run("".join(part.as_string() for part in statements))

@@ -1,0 +1,308 @@
+"""One schema at work: a step is one transaction that locks, reads the ledger, runs a file, records it.
+
+What comes of a step is decided under the lock by the planner, so two processes that migrate the same
+schema take turns, and each file runs once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg import sql
+from psycopg.pq.abc import PGresult
+
+from mtenant_database.migrate import ledger as books
+from mtenant_database.migrate import ownership, preamble, registry
+from mtenant_database.migrate.errors import (
+    NotInstalled,
+    OwnerUnsafe,
+    SchemaBusy,
+    UnknownTenant,
+)
+from mtenant_database.migrate.ledger import Entry, Ledger, Place
+from mtenant_database.migrate.link import Link, ScriptFailed, text_of
+from mtenant_database.migrate.outside import run_outside
+from mtenant_database.migrate.ownership import Catalog, Effect
+from mtenant_database.migrate.patience import Again, Locked, patiently
+from mtenant_database.migrate.planner import Step
+from mtenant_database.migrate.rules import without_concurrently
+from mtenant_database.migrate.settings import MigrateSettings
+
+Choose = Callable[[Ledger], list[Step]]
+
+LOCKED_OUT: Final = (
+    "42501"  # insufficient_privilege: nobody may use the schema of a suspended tenant
+)
+ABSENT: Final = frozenset({"42P01", "3F000"})  # undefined_table, invalid_schema_name
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step that was made.
+
+    Attributes:
+        step: Which.
+        left: How many were left to do after it.
+        seconds: How long it took, without waiting for its turn.
+    """
+
+    step: Step
+    left: int
+    seconds: float
+
+
+@dataclass
+class Opened:
+    """A transaction that has the schema's lock, and what it found."""
+
+    ledger: Ledger
+    catalog: Catalog
+    suspended: bool
+
+
+class Work:
+    """One schema and a connection to work on it.
+
+    Args:
+        link: The connection.
+        place: The schema.
+        settings: Roles and patience.
+        fresh: Whether the schema is being set up and nobody uses it yet: no-transaction files run
+            inside a transaction, and a commit need not reach the disk.
+    """
+
+    def __init__(
+        self, link: Link, place: Place, settings: MigrateSettings, *, fresh: bool = False
+    ) -> None:
+        self.link = link
+        self.place = place
+        self.settings = settings
+        self.fresh = fresh
+        self.retries = 0
+
+    async def step(self, choose: Choose) -> Done | None:
+        """Make the first of the steps that `choose` finds for the ledger; None if it finds none.
+
+        Raises:
+            SchemaBusy: The lock of the schema, or one that the file needs, was not to be had.
+            MigrationFailed: The server refused a statement. The file was rolled back, unless it is
+                a no-transaction file.
+            RuleBroken: A tenant's file reached too far; it was rolled back.
+            RepairNeeded: A no-transaction file stopped half way before.
+            UnknownTenant: The tenant was dropped.
+            AppError: Whatever `choose` raises.
+        """
+        return await patiently(
+            lambda: self._step(choose), self.settings, str(self.place), self._count
+        )
+
+    async def read(self) -> Ledger:
+        """Return the ledger as it is, without waiting for anybody.
+
+        Raises:
+            NotInstalled: There is none.
+        """
+        text = _text(sql.SQL("BEGIN READ ONLY;"), preamble.set_role(self.settings))
+        try:
+            results = await self.link.run(
+                text + _text(books.select_ledger(self.place)) + preamble.COMMIT
+            )
+        except ScriptFailed as exc:
+            await self.link.rollback()
+            self._explain_absence(exc)
+            raise exc.explain(str(self.place)) from exc.error
+        return Ledger.parse(text_of(results[-4]) or "[]")
+
+    def _count(self) -> None:
+        self.retries += 1
+
+    async def _step(self, choose: Choose) -> Done | None:
+        start = time.perf_counter()
+        try:
+            opened = await self.open()
+            steps = choose(opened.ledger)
+            if not steps:
+                await self.commit(opened, self.recorded(None))
+                return None
+            step = steps[0]
+            if step.script.directives.transactional or self.fresh:
+                await self._run(opened, step, start)
+            else:
+                await run_outside(self, opened, step)
+        except BaseException as exc:
+            await self._abandon(exc)
+            raise
+        return Done(step, len(steps) - 1, time.perf_counter() - start)
+
+    async def open(self) -> Opened:
+        """Begin a transaction, take the schema's lock, and read ledger and catalog; all in one message."""
+        reading = [books.select_ledger(self.place), ownership.select_catalog(self.place)]
+        try:
+            results = await self.link.run(_text(self._begin(), *reading))
+        except ScriptFailed as exc:
+            await self.link.rollback()
+            if exc.sqlstate == LOCKED_OUT and self.place.tenant is not None:
+                return await self._open_suspended(exc)
+            self._explain_absence(exc)
+            raise self.error(exc) from exc.error
+        check_role(self.link, self.settings)
+        if text_of(results[-3]) != "t":
+            raise Locked
+        return _opened(results, suspended=False)
+
+    async def commit(self, opened: Opened, *statements: sql.Composable) -> None:
+        """Write what is to be recorded, and commit."""
+        if opened.suspended:
+            statements += (
+                sql.SQL("REVOKE USAGE ON SCHEMA {} FROM CURRENT_USER;").format(self._schema),
+            )
+        try:
+            await self.link.run(_text(*statements, sql.SQL(preamble.COMMIT)))
+        except ScriptFailed as exc:
+            raise self.error(exc) from exc.error
+
+    def recorded(self, component: str | None) -> sql.Composable:
+        """Return the statement that brings the registry in step with the ledger."""
+        return registry.keep_in_step(self.place, component)
+
+    def error(self, exc: ScriptFailed, where: str | None = None) -> Exception:
+        """Return what a failed statement is to the caller of a step."""
+        err = exc.explain(where or str(self.place))
+        return Again(err) if exc.transient or exc.lost else err
+
+    def entry(self, opened: Opened, step: Step, effect: Effect | None = None) -> Entry:
+        """Return the row of the ledger for a step up."""
+        one = step.migration
+        relations = (
+            ()
+            if effect is None
+            else ownership.made(opened.catalog, effect, opened.ledger, self.place, one.component)
+        )
+        position = 1 + max((entry.position for entry in opened.ledger), default=0)
+        return Entry(
+            one.component,
+            one.version,
+            one.name,
+            one.checksum,
+            one.contract,
+            position=position,
+            relations=tuple(sorted(relations)),
+        )
+
+    async def _run(self, opened: Opened, step: Step, start: float) -> None:
+        effect = await self._run_script(opened, step)
+        one = step.migration
+        if step.direction == "down":
+            record = books.delete_entry(self.place, one.component, one.version)
+        else:
+            spent = round((time.perf_counter() - start) * 1000)
+            record = books.insert_entry(self.place, self.entry(opened, step, effect), spent)
+        await self.commit(opened, record, self.recorded(one.component))
+
+    async def _run_script(self, opened: Opened, step: Step) -> Effect:
+        script = step.script
+        outside = not script.directives.transactional
+        body = without_concurrently(script) if outside else script.text
+        before = preamble.limits(script.directives)
+        after = [ownership.select_effect(self.place)]
+        if self.place.tenant is not None and step.direction == "up":
+            after.append(registry.select_checksum(step.migration))
+        head = _text(*before)
+        try:
+            results = await self.link.run(f"{head}{body}\n;\n{_text(*after)}")
+        except ScriptFailed as exc:
+            where = script.source if outside else _where(step, exc, len(before), len(head))
+            raise self.error(exc, f"{where}, in {self.place}") from exc.error
+        effect = Effect.parse(text_of(results[-len(after)]) or "{}")
+        if self.place.tenant is not None:
+            place, one = self.place, step.migration
+            ownership.check_effect(
+                opened.catalog,
+                effect,
+                opened.ledger,
+                place,
+                one.component,
+                where=f"{step}, in {place}",
+            )
+            if step.direction == "up" and text_of(results[-1]) != one.checksum.hex():
+                raise SchemaBusy(where=str(place), problem=f"{one} was registered anew meanwhile")
+        return effect
+
+    async def _open_suspended(self, denied: ScriptFailed) -> Opened:
+        assert self.place.tenant is not None  # noqa: S101 -- for mypy: the caller has looked
+        question = registry.select_status(self.place.tenant)
+        try:
+            results = await self.link.run(_text(self._begin(), question))
+        except ScriptFailed as exc:
+            raise self.error(exc) from exc.error
+        check_role(self.link, self.settings)
+        if text_of(results[-2]) != "t":
+            raise Locked
+        status = text_of(results[-1])
+        if status != "suspended":
+            self._explain_absence(denied, status)
+            raise self.error(denied) from denied.error
+        # The owner may not use it either; for this transaction, which nobody sees, it may.
+        grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO CURRENT_USER;").format(self._schema)
+        reading = [books.select_ledger(self.place), ownership.select_catalog(self.place)]
+        try:
+            results = await self.link.run(_text(grant, *reading))
+        except ScriptFailed as exc:
+            raise self.error(exc) from exc.error
+        return _opened(results, suspended=True)
+
+    def _explain_absence(self, exc: ScriptFailed, status: str | None = None) -> None:
+        if status is None and exc.sqlstate not in ABSENT:
+            return
+        if status in (None, "dropping") and self.place.tenant is not None:
+            raise UnknownTenant(tenant=self.place.tenant, wanted="there") from exc.error
+        if exc.sqlstate in ABSENT:
+            raise NotInstalled(where=str(self.place)) from exc.error
+
+    async def _abandon(self, exc: BaseException) -> None:
+        if isinstance(exc, Exception):
+            await self.link.rollback()
+        else:  # cancelled: no more words with the server
+            await self.link.close()
+
+    @property
+    def _schema(self) -> sql.Identifier:
+        return sql.Identifier(self.place.schema)
+
+    def _begin(self) -> sql.Composable:
+        begin = preamble.begin(self.settings, self.place.schema, durable=not self.fresh)
+        lock = preamble.try_lock(self.place.schema)
+        return sql.Composed([begin, lock])
+
+
+def check_role(link: Link, settings: MigrateSettings) -> None:
+    """Refuse to go on as a superuser; the server reports by itself whether the role in force is one.
+
+    Raises:
+        OwnerUnsafe: It is.
+    """
+    if link.superuser:
+        raise OwnerUnsafe(role=settings.owner or "that connects")
+
+
+def _where(step: Step, exc: ScriptFailed, before: int, offset: int) -> str:
+    """Return file and line: where the server points to, else where the failed statement begins."""
+    script = step.script
+    if exc.position is not None and offset <= exc.position < offset + len(script.text):
+        return script.place(exc.position - offset)
+    index = exc.index - before
+    if 0 <= index < len(script.statements):
+        return script.place_of(script.statements[index])
+    return script.source
+
+
+def _opened(results: list[PGresult], *, suspended: bool) -> Opened:
+    ledger, catalog = (text_of(result) or "" for result in results[-2:])
+    return Opened(Ledger.parse(ledger), Catalog.parse(catalog), suspended)
+
+
+def _text(*statements: sql.Composable) -> str:
+    return "".join(statement.as_string() for statement in statements)

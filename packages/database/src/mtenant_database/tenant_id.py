@@ -1,0 +1,44 @@
+"""The grammar of a tenant's id, and the schema that it names."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from mtenant_errors import BadRequest
+
+SCHEMA_PREFIX: Final = "tenant_"
+
+# With the prefix a schema's name is at most 63 bytes: PostgreSQL cuts longer identifiers without an
+# error (manual, 4.1.1), and two long ids could then share one schema.
+_TENANT_ID: Final = re.compile(r"[a-z0-9][a-z0-9_]{0,55}")
+
+
+class InvalidTenantId(BadRequest):
+    """The text is no tenant id. It is refused, not folded: two spellings must not be one tenant."""
+
+    code = "INVALID_TENANT_ID"
+    message = "a tenant id is 1 to 56 of a-z, 0-9 and _, and begins with a letter or digit"
+
+
+def check_tenant_id(tenant: str) -> str:
+    """Return the id as it is.
+
+    Raises:
+        InvalidTenantId: It does not match `[a-z0-9][a-z0-9_]{0,55}`. UUIDs are written as 32 hex digits.
+    """
+    if not isinstance(tenant, str) or _TENANT_ID.fullmatch(tenant) is None:
+        raise InvalidTenantId(internal=f"got {tenant!r:.200}")
+    return tenant
+
+
+def schema_of(tenant: str) -> str:
+    """Return the name of a tenant's schema, which needs no quoting.
+
+    Raises:
+        InvalidTenantId: As `check_tenant_id`.
+
+    >>> schema_of("acme")
+    'tenant_acme'
+    """
+    return SCHEMA_PREFIX + check_tenant_id(tenant)

@@ -1,0 +1,222 @@
+"""What the tests share: a database with an owner and an application role, tenants, and a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from mtenant_config import Secret
+from mtenant_database.config import DatabaseConfig
+from mtenant_database.database import Database
+
+DEADLINE = 30.0  # seconds; only a test that fails waits so long
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One database of its own on the test server, with an owner for DDL and a role for the program."""
+
+    admin: str
+    owner: str
+    app: str
+
+    def run(self, *statements: str) -> list[Any]:
+        """Run statements as the superuser; return the rows of the last."""
+        return _run(self.admin, *statements)
+
+    def tenant(self, tenant: str, *statements: str) -> str:
+        """Make a tenant with a table of contacts: one with id 1, and the tenant's id as its name."""
+        schema = f"tenant_{tenant}"
+        _run(
+            self.owner,
+            f"create schema {schema}",
+            f"grant usage on schema {schema} to {self.role}",
+            f"alter default privileges in schema {schema} grant all on tables to {self.role}",
+            f"alter default privileges in schema {schema} grant all on sequences to {self.role}",
+            f"set search_path to {schema}",
+            "create table contacts (id int primary key, name text not null)",
+            f"insert into contacts values (1, '{tenant}')",
+            *statements,
+        )
+        return tenant
+
+    def fresh(self, *statements: str) -> str:
+        """Make a tenant with an id that no other test has."""
+        return self.tenant(f"t{next(_numbers)}_{os.getpid()}", *statements)
+
+    @property
+    def role(self) -> str:
+        return str(urlsplit(self.app).username)
+
+    @property
+    def name(self) -> str:
+        return urlsplit(self.app).path.lstrip("/")
+
+    def config(self, **settings: Any) -> DatabaseConfig:
+        settings = {"max_idle_conns": 2, "max_open_conns": 4, "max_retries": 0} | settings
+        return DatabaseConfig(url=Secret(settings.pop("url", self.app)), **settings)
+
+
+def _run(url: str, *statements: str) -> list[Any]:
+    with psycopg.connect(url, autocommit=True) as conn:
+        cursor = conn.cursor()
+        for statement in statements:
+            cursor.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def make_place(superuser: str) -> Place:
+    name = f"mt_{os.getpid()}_{next(_numbers)}"
+    _run(
+        superuser,
+        f"create role {name}_owner login",
+        f"create role {name}_app login",
+        f"create database {name} owner {name}_owner",
+        f"revoke all on database {name} from public",
+        f"grant connect on database {name} to {name}_app",
+    )
+    parts = urlsplit(superuser)
+    at = f"{parts.hostname}:{parts.port}/{name}"
+    return Place(
+        admin=parts._replace(path=f"/{name}").geturl(),
+        owner=f"postgresql://{name}_owner@{at}",
+        app=f"postgresql://{name}_app@{at}",
+    )
+
+
+@pytest.fixture(scope="session")
+def place(postgres_dsn: str) -> Place:
+    """A database that all tests of the session share; each makes tenants of its own."""
+    return make_place(postgres_dsn)
+
+
+@pytest.fixture(scope="session")
+def new_place(postgres_dsn: str) -> Callable[[], Place]:
+    """Make another database, for tests that change what tenants share."""
+    return lambda: make_place(postgres_dsn)
+
+
+@pytest.fixture(scope="session")
+def place_on() -> Callable[[str], Place]:
+    """Make a database on another server, named by its superuser's URL."""
+    return make_place
+
+
+@pytest.fixture
+async def db(place: Place) -> AsyncIterator[Database]:
+    """A connected Database of at most four connections."""
+    async with Database(place.config()) as database:
+        yield database
+
+
+Eventually = Callable[[Callable[[], object]], Any]
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """Wait until a predicate holds, and fail if it does not in time."""
+
+    async def wait(predicate: Callable[[], object]) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while not predicate():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            await asyncio.sleep(0.002)
+
+    return wait
+
+
+@dataclass
+class Proxy:
+    """A TCP proxy before the server that counts round trips, and loses answers when told to.
+
+    A round trip begins when the client speaks after the server has (or first).
+    """
+
+    url: str = ""
+    trips: int = 0
+    lose_answer_to: bytes | None = None
+    cut_after: bytes | None = None
+    refuse: bool = False
+    lost: int = 0
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def serving(self, upstream: str) -> AsyncIterator[Proxy]:
+        parts = urlsplit(upstream)
+        target = (str(parts.hostname), int(parts.port or 5432))
+        server = await asyncio.start_server(lambda r, w: self._serve(r, w, target), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        self.url = parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}").geturl()
+        try:
+            yield self
+        finally:
+            server.close()
+            for writer in list(self.writers):
+                writer.transport.abort()
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: tuple[str, int]
+    ) -> None:
+        if self.refuse:
+            writer.transport.abort()
+            return
+        up_reader, up_writer = await asyncio.open_connection(*target)
+        self.writers |= {writer, up_writer}
+        state = {"client": False, "losing": False}
+
+        async def upward() -> None:
+            while data := await reader.read(65536):
+                if not state["client"]:
+                    self.trips += 1
+                    state["client"] = True
+                if self.lose_answer_to is not None and self.lose_answer_to in data:
+                    state["losing"] = True
+                up_writer.write(data)
+                await up_writer.drain()
+                if self.cut_after is not None and self.cut_after in data:
+                    # The server works on it, and the client is gone at once.
+                    self.cut_after = None
+                    writer.transport.abort()
+            up_writer.close()
+
+        async def downward() -> None:
+            while data := await up_reader.read(65536):
+                state["client"] = False
+                if state["losing"]:
+                    # The server has done it and says so, and nobody hears it.
+                    self.lost += 1
+                    self.lose_answer_to = None
+                    writer.transport.abort()
+                    return
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await asyncio.gather(upward(), downward())
+        up_writer.close()
+        self.writers -= {writer, up_writer}
+
+
+@pytest.fixture
+async def proxy(place: Place) -> AsyncIterator[Proxy]:
+    """A proxy before the application's database."""
+    async with Proxy().serving(place.app) as it:
+        yield it

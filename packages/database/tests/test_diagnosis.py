@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from mtenant_database.database import Database
+from mtenant_database.errors import (
+    StatementFault,
+    TenantNotFound,
+    TenantNotReady,
+    TenantSuspended,
+)
+from mtenant_errors import AppError
+
+pytestmark = pytest.mark.anyio
+
+MISSING = ["select * from deals", "select amount from contacts", "select close_deal(1)"]
+
+
+@pytest.fixture(scope="session")
+def registry(new_place: Callable[[], Any]) -> Any:
+    """A database with the parts of the registry that a diagnosis reads."""
+    place = new_place()
+    place.run(
+        "create schema shared",
+        "create table shared.tenants (id text primary key, status text not null)",
+        "create table shared.components (name text primary key, head bigint not null)",
+        "create table shared.tenant_versions (tenant text, component text, version bigint)",
+        "insert into shared.components values ('contact', 7), ('deal', 3)",
+        f"grant usage on schema shared to {place.role}",
+        f"grant select on all tables in schema shared to {place.role}",
+    )
+    return place
+
+
+@pytest.fixture
+async def db(registry: Any) -> AsyncIterator[Database]:
+    async with Database(registry.config()) as database:
+        yield database
+
+
+def _tenant(registry: Any, status: str | None, contact: int = 7, deal: int = 3) -> str:
+    tenant = str(registry.fresh())
+    if status is not None:
+        registry.run(
+            f"insert into shared.tenants values ('{tenant}', '{status}')",
+            f"insert into shared.tenant_versions values ('{tenant}', 'contact', {contact}),"
+            f" ('{tenant}', 'deal', {deal})",
+        )
+    return tenant
+
+
+@pytest.mark.parametrize("query", MISSING)
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ((None, 7), TenantNotFound),
+        (("suspended", 7), TenantSuspended),
+        (("provisioning", 7), TenantNotReady),
+        (("active", 6), TenantNotReady),
+        (("active", 7), StatementFault),
+    ],
+)
+async def test_the_registry_decides_whose_fault_a_missing_name_is(
+    db: Database,
+    registry: Any,
+    query: str,
+    state: tuple[str | None, int],
+    expected: type[AppError],
+) -> None:
+    handle = db.tenant(_tenant(registry, *state))
+
+    async def in_transaction() -> None:
+        async with handle.transaction() as tx:
+            await tx.execute(query)
+
+    for call in (lambda: handle.fetch_all(query), lambda: handle.execute(query), in_transaction):
+        with pytest.raises(expected) as caught:
+            await call()
+        assert type(caught.value) is expected
+        behind = "contact is at 6, its head is 7" in str(caught.value.internal)
+        assert behind == (state == ("active", 6))
+    assert await handle.fetch_value("select count(*) from contacts") == 1
+
+
+async def test_other_errors_ask_nobody(db: Database, registry: Any) -> None:
+    handle = db.tenant(_tenant(registry, None))
+
+    with pytest.raises(StatementFault):
+        await handle.fetch_all("select 1/0")
+
+
+async def test_without_a_registry_it_is_the_programs_fault(place: Any) -> None:
+    async with Database(place.config()) as db:
+        with pytest.raises(StatementFault):
+            await db.tenant(place.fresh()).fetch_all("select * from deals")
+
+
+async def test_without_a_tenant_it_is_the_programs_fault(db: Database) -> None:
+    with pytest.raises(StatementFault):
+        await db.fetch_all("select * from deals")
