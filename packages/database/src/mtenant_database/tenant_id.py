@@ -21,7 +21,7 @@ class InvalidTenantId(BadRequest):
     message = "a tenant id is 1 to 56 of a-z, 0-9 and _, and begins with a letter or digit"
 
 
-def check_tenant_id(tenant: str) -> str:
+def check_tenant_id(tenant: object) -> str:
     """Return the id as it is.
 
     Raises:

@@ -240,7 +240,7 @@ def test_contract_migrations_wait_for_everybody(scratch_database: ScratchDatabas
             await fleet.up(["contact"])
             assert versions(db) == {"t0": 3, "t1": 3}
             await fleet.up(["deal"], tenants=["t1"])
-            with pytest.raises(ContractRefused, match="requires deal>=2 of every tenant.*: t0"):
+            with pytest.raises(ContractRefused, match=r"requires deal>=2 of every tenant.*: t0"):
                 await fleet.up(contract=True)
             await fleet.up()
             await provision(db.deploy, "before", settings=db.settings)
@@ -296,7 +296,7 @@ def test_two_runs_at_once_share_the_work(scratch_database: ScratchDatabase) -> N
         await fleet_of(db)
         async with Fleet(db.deploy, settings=db.settings) as fleet:
             await fleet.register(History([PEOPLE, *(column(n) for n in range(2, 6))]))
-        return await asyncio.gather(up(), up())
+        return list(await asyncio.gather(up(), up()))
 
     reports = asyncio.run(main())
     assert [report.exit_code for report in reports] == [0, 0]

@@ -172,7 +172,7 @@ def test_who_is_at_it_keeps_others_out(crm: ScratchDatabase) -> None:
             return len(await one.up())
 
     async def main() -> list[int]:
-        return await asyncio.gather(up(), up())
+        return list(await asyncio.gather(up(), up()))
 
     assert sum(asyncio.run(main())) == 2
 

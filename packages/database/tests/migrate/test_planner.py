@@ -190,7 +190,7 @@ def test_without_a_way_down_nothing_is_undone() -> None:
 def test_what_is_required_stays() -> None:
     history = History([migration("a", 1), migration("a", 2), migration("b", 1, requires="a>=2")])
     ledger = walk(history, Ledger(), Target.newest(history))
-    with pytest.raises(RequirementMissing, match="b 1 m1 requires a>=2.*undo b 1 first"):
+    with pytest.raises(RequirementMissing, match=r"b 1 m1 requires a>=2.*undo b 1 first"):
         plan(history, ledger, Target.version(history, "a", 1), HERE)
     with pytest.raises(RequirementMissing):
         undo(history, ledger, [entry for entry in ledger if entry.component == "a"], HERE)

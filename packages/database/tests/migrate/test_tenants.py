@@ -14,6 +14,7 @@ from mtenant_database.migrate import (
     Migration,
     MigrationFailed,
     RequirementMissing,
+    Tenant,
     TenantExists,
     UnknownTenant,
     drop,
@@ -67,7 +68,7 @@ def test_a_new_tenant_gets_every_component_in_the_order_of_its_requirements(
             ("acme", "active", {"auth": 1, "contact": 2})
         ]
 
-    async def listed(db: ScratchDatabase):  # type: ignore[no-untyped-def]  # one line
+    async def listed(db: ScratchDatabase) -> list[Tenant]:
         return await list_tenants(db.deploy, size=True, settings=db.settings)
 
     asyncio.run(main())
@@ -201,10 +202,10 @@ def test_a_suspended_tenant_is_closed_and_still_migrated(scratch_database: Scrat
         with psycopg.connect(db.app, autocommit=True) as conn:
             for role in ("app", "owner"):
                 with (
-                    psycopg.connect(getattr(db, role), autocommit=True) as conn,
+                    psycopg.connect(getattr(db, role), autocommit=True) as other,
                     pytest.raises(psycopg.errors.InsufficientPrivilege),
                 ):
-                    conn.execute("select * from tenant_acme.people")
+                    other.execute("select * from tenant_acme.people")
         await registered(db)
         async with Fleet(db.deploy, settings=db.settings) as fleet:
             assert [one.outcome for one in (await fleet.up()).results] == ["migrated"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -56,10 +57,9 @@ async def _run(options: argparse.Namespace) -> int:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 -- for mypy: asyncio.run makes one
     loop = asyncio.get_running_loop()
-    try:
+    # Not on Windows, where SIGTERM ends the process, and the server rolls back.
+    with contextlib.suppress(NotImplementedError):
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    except NotImplementedError:  # Windows: SIGTERM ends the process, and the server rolls back
-        pass
     status: int = await options.run(options)
     return status
 
