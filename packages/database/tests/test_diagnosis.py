@@ -12,6 +12,7 @@ from mtenant_database.errors import (
     TenantNotReady,
     TenantSuspended,
 )
+from mtenant_database.migrate.registry import _TABLES as TABLES
 from mtenant_errors import AppError
 
 pytestmark = pytest.mark.anyio
@@ -21,14 +22,12 @@ MISSING = ["select * from deals", "select amount from contacts", "select close_d
 
 @pytest.fixture(scope="session")
 def registry(new_place: Callable[[], Any]) -> Any:
-    """A database with the parts of the registry that a diagnosis reads."""
+    """A database with the tables that the migrations make."""
     place = new_place()
     place.run(
         "create schema shared",
-        "create table shared.tenants (id text primary key, status text not null)",
-        "create table shared.components (name text primary key, head bigint not null)",
-        "create table shared.tenant_versions (tenant text, component text, version bigint)",
-        "insert into shared.components values ('contact', 7), ('deal', 3)",
+        TABLES,
+        "insert into shared.components (name, head) values ('contact', 7), ('deal', 3)",
         f"grant usage on schema shared to {place.role}",
         f"grant select on all tables in schema shared to {place.role}",
     )
@@ -45,9 +44,9 @@ def _tenant(registry: Any, status: str | None, contact: int = 7, deal: int = 3) 
     tenant = str(registry.fresh())
     if status is not None:
         registry.run(
-            f"insert into shared.tenants values ('{tenant}', '{status}')",
-            f"insert into shared.tenant_versions values ('{tenant}', 'contact', {contact}),"
-            f" ('{tenant}', 'deal', {deal})",
+            f"insert into shared.tenants (id, status) values ('{tenant}', '{status}')",
+            f"insert into shared.tenant_versions values ('{tenant}', 'contact', {contact}, 0),"
+            f" ('{tenant}', 'deal', {deal}, 0)",
         )
     return tenant
 
@@ -59,6 +58,7 @@ def _tenant(registry: Any, status: str | None, contact: int = 7, deal: int = 3) 
         ((None, 7), TenantNotFound),
         (("suspended", 7), TenantSuspended),
         (("provisioning", 7), TenantNotReady),
+        (("dropping", 7), TenantNotFound),
         (("active", 6), TenantNotReady),
         (("active", 7), StatementFault),
     ],

@@ -52,6 +52,8 @@ def _judge(row: tuple[str, str | None] | None, internal: str) -> AppError | None
     if row is None:
         return TenantNotFound(internal=f"{internal}; the registry does not have it")
     status, behind = row
+    if status == "dropping":
+        return TenantNotFound(internal=f"{internal}; it is being dropped")
     if status == "suspended":
         return TenantSuspended(internal=internal)
     if status != "active":
