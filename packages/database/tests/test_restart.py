@@ -1,4 +1,4 @@
-# ruff: noqa: PT017, ASYNC110 -- calls that may or may not fail; a bounded wait for many small things
+# ruff: noqa: PT017 -- calls that may or may not fail; a bounded wait for many small things
 """A server that is killed under load: nothing wrong is answered, and nothing has to be restarted."""
 
 from __future__ import annotations
