@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
@@ -378,7 +379,7 @@ def test_a_cancelled_run_is_resumed_by_the_next(scratch_database: ScratchDatabas
                 run = asyncio.create_task(fleet.up(rollout=Rollout(parallel=2)))
                 await asyncio.sleep(delay)
                 run.cancel()
-                with pytest.raises(asyncio.CancelledError):
+                with contextlib.suppress(asyncio.CancelledError):  # a fast one is done already
                     await run
         async with Fleet(db.deploy, settings=db.settings) as fleet:
             assert (await fleet.up()).exit_code == 0
