@@ -14,7 +14,7 @@ from typing import Final
 
 import psycopg_pool
 
-_DEPTH: Final = 16
+_DEPTH: Final = 12
 # Between the borrower and here; not where anybody looks for a leak.
 _PLUMBING: Final = (
     str(Path(psycopg_pool.__file__).parent),
@@ -30,20 +30,23 @@ class Loan:
     A frame would keep the borrower's variables alive.
     """
 
-    __slots__ = ("_places", "ended", "overdue", "since", "timer")
+    __slots__ = ("_codes", "_instructions", "ended", "overdue", "since", "timer")
 
     def __init__(self) -> None:
         self.since = monotonic()
         self.timer: TimerHandle | None = None
         self.overdue = False
         self.ended = False
-        places: list[tuple[CodeType, int]] = []
-        # At every loan: no more than this is done before anybody wants to read it.
+        codes: list[CodeType] = []
+        instructions: list[int] = []
+        # At every loan: no more than this is done before anybody wants to read it, and no pairs
+        # are made, which the garbage collector would have to count.
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None and len(places) < _DEPTH:
-            places.append((frame.f_code, frame.f_lasti))
+        while frame is not None and len(codes) < _DEPTH:
+            codes.append(frame.f_code)
+            instructions.append(frame.f_lasti)
             frame = frame.f_back
-        self._places = places
+        self._codes, self._instructions = codes, instructions
 
     @property
     def seconds(self) -> float:
@@ -52,10 +55,11 @@ class Loan:
 
     def where(self) -> str:
         """Return the stack as text, the borrower last, as a traceback has it."""
+        places = list(zip(self._codes, self._instructions, strict=True))
         summary = traceback.StackSummary.from_list(
             [
                 (code.co_filename, _line(code, instruction), code.co_qualname, None)
-                for code, instruction in reversed(self._places)
+                for code, instruction in reversed(places)
                 if not code.co_filename.startswith(_PLUMBING)
             ]
         )

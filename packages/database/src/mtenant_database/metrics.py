@@ -246,10 +246,6 @@ class Metrics:
         named = [usage for usage in self.tenants() if usage.tenant is not None and key(usage)]
         return sorted(named, key=key, reverse=True)[:n]
 
-    def is_told_apart(self, tenant: str) -> bool:
-        """Whether the tenant has a histogram of its own at this moment."""
-        return tenant in self._tenants
-
     def _usage(self, tenant: str) -> TenantUsage:
         usage = self._tenants.get(tenant)
         if usage is None:
