@@ -99,7 +99,7 @@ class Report:
         for result in self.failed:
             groups.setdefault((result.sqlstate, result.code), []).append(result)
         for (sqlstate, code), group in groups.items():
-            names = ", ".join(result.tenant for result in group[:5])
+            names = ", ".join(sorted(result.tenant for result in group)[:5])
             more = f" and {len(group) - 5} more" if len(group) > 5 else ""
             yield f"{sqlstate or code} in {len(group)}: {names}{more}"
             yield f"    {group[0].error}"
