@@ -10,11 +10,11 @@ from psycopg import sql
 from mtenant_database.migrate import planner, registry
 from mtenant_database.migrate.errors import AdoptionRefused, TenantExists
 from mtenant_database.migrate.ledger import Ledger, Place, create_ledger
-from mtenant_database.migrate.link import Link, ScriptFailed
+from mtenant_database.migrate.link import Link, ScriptFailed, text_of
 from mtenant_database.migrate.migration import History
 from mtenant_database.migrate.patience import patiently
 from mtenant_database.migrate.planner import Step, Target
-from mtenant_database.migrate.registration import read_registered
+from mtenant_database.migrate.registration import parse_registered, select_registered
 from mtenant_database.migrate.settings import MigrateSettings
 from mtenant_database.migrate.transaction import first_value, in_transaction
 from mtenant_database.migrate.work import Done, Work
@@ -118,12 +118,14 @@ def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
 
 
 async def _wanted(link: Link, *, shared: bool = False) -> _Wanted:
-    question = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if shared else ""))
-    rows = json.loads(await first_value(link, question) or "[]")
+    # Two statements, so that the second one sees what the first one has waited for.
+    components = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if shared else ""))
+    results = await link.run(f"{components.as_string()}; {select_registered().as_string()}")
+    rows = json.loads(text_of(results[-2]) or "[]")
     target = Target(
         {name: head for name, head, _ in rows}, {name: until for name, _, until in rows}
     )
-    return _Wanted(target, await read_registered(link))
+    return _Wanted(target, parse_registered(text_of(results[-1])))
 
 
 async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
@@ -149,7 +151,7 @@ async def _activate(link: Link, place: Place, settings: MigrateSettings) -> _Wan
             if planner.plan(wanted.history, opened.ledger, wanted.target, str(place)):
                 await link.rollback()
                 return wanted
-            await work.commit(opened, *_activation(place, settings), work.recorded(None))
+            await work.commit(opened, *_activation(place, settings), work.recorded(opened.ledger))
         except ScriptFailed as exc:
             await link.rollback()
             raise work.error(exc) from exc.error

@@ -84,9 +84,9 @@ class Run:
             self._judge(result)
 
     def _judge(self, result: Result) -> None:
-        failures = sum(one.outcome == "failed" for one in self._results.values())
         if result.outcome != "failed" or self.report.aborted is not None:
             return
+        failures = sum(one.outcome == "failed" for one in self._results.values())
         if self._canary:
             self.report.aborted = f"the canary {result.tenant} failed"
         elif failures > self._budget:
