@@ -22,7 +22,8 @@ from mtenant_database.migrate.ledger import LEDGER, Ledger, Place
 # A foreign key to the registry is what a tenant's file may do outside of its schema.
 _FOREIGN_KEY: Final = frozenset({"ShareRowExclusiveLock"})
 _SYSTEM: Final = ("pg_catalog", "pg_toast", "information_schema", "pg_temp_", "pg_toast_temp_")
-_RELATIONS: Final = "rpvmSf"  # pg_class.relkind: tables, views, sequences; an index is its table's
+# What pg_identify_object_as_address calls them; an index is its table's, TOAST is nobody's.
+_RELATIONS: Final = frozenset({"table", "view", "materialized view", "sequence", "foreign table"})
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,10 @@ class Effect:
     def parse(cls, locks: str, catalog: str) -> Effect:
         """Read what `select_locks` and `select_catalog` answer."""
         touched: dict[int, Touched] = {}
-        for oid, names, table, mode in json.loads(locks):
+        for oid, kind, names, table, mode in json.loads(locks):
             known = touched.get(oid)
             modes = frozenset([mode]) | (known.modes if known is not None else frozenset())
-            schema, name, kind = names or (None, None, None)
+            schema, name = names or (None, None)
             touched[oid] = Touched(oid, schema, name, kind, table, modes)
         return cls(tuple(touched.values()), Catalog.parse(catalog))
 
@@ -93,7 +94,6 @@ def made(before: Catalog, effect: Effect, ledger: Ledger, place: Place, componen
         for one in effect.touched
         if one.schema == place.schema
         and one.name is not None
-        and one.kind is not None
         and one.kind in _RELATIONS
         and (one.oid not in before.relations or owners.get(one.name) != component)
     }
@@ -147,14 +147,12 @@ def select_catalog(place: Place) -> sql.Composed:
 
 def select_locks() -> sql.SQL:
     """Return the query that reads the strong locks of the running transaction as one JSON value."""
-    # Subqueries, not joins: they go by an index whatever the planner thinks of pg_locks' size.
+    # Functions and a subquery, not joins: what the planner thinks of pg_locks' size does not matter.
     return sql.SQL(
-        "SELECT coalesce(json_agg(json_build_array(l.relation::int8,"
-        " (SELECT json_build_array((SELECT n.nspname FROM pg_catalog.pg_namespace n"
-        " WHERE n.oid = c.relnamespace), c.relname, c.relkind)"
-        " FROM pg_catalog.pg_class c WHERE c.oid = l.relation),"
-        " (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i WHERE i.indexrelid = l.relation),"
-        " l.mode)), '[]') FROM pg_catalog.pg_locks l WHERE l.pid = pg_catalog.pg_backend_pid()"
-        " AND l.locktype = 'relation' AND l.database <> 0"
-        " AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock');"
+        "SELECT coalesce(json_agg(json_build_array(l.relation::int8, o.type, o.object_names,"
+        " CASE o.type WHEN 'index' THEN (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i"
+        " WHERE i.indexrelid = l.relation) END, l.mode)), '[]') FROM (SELECT * FROM pg_catalog.pg_locks"
+        " WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND database <> 0"
+        " AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')) l,"
+        " LATERAL pg_catalog.pg_identify_object_as_address(1259, l.relation, 0) o;"
     )

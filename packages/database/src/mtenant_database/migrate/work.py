@@ -82,6 +82,7 @@ class Work:
         self.settings = settings
         self.fresh = fresh
         self.retries = 0
+        self._left: tuple[Ledger, Catalog] | None = None
 
     async def step(self, choose: Choose) -> Done | None:
         """Make the first of the steps that `choose` finds for the ledger; None if it finds none.
@@ -139,7 +140,9 @@ class Work:
 
     async def open(self) -> Opened:
         """Begin a transaction, take the schema's lock, and read ledger and catalog; all in one message."""
-        reading = [books.select_ledger(self.place), ownership.select_catalog(self.place)]
+        reading = [books.select_ledger(self.place)]
+        if self._left is None:
+            reading.append(ownership.select_catalog(self.place))
         try:
             results = await self.link.run(_text(self._begin(), *reading))
         except ScriptFailed as exc:
@@ -149,8 +152,14 @@ class Work:
             self._explain_absence(exc)
             raise self.error(exc) from exc.error
         check_role(self.link, self.settings)
-        check_lock(results[-3])
-        return _opened(results, suspended=False)
+        check_lock(results[-1 - len(reading)])
+        if self._left is None:
+            return _opened(results, suspended=False)
+        ledger, (known, catalog) = Ledger.parse(text_of(results[-1]) or "[]"), self._left
+        if [entry.position for entry in ledger] != [entry.position for entry in known]:
+            # Somebody else is setting it up, too.
+            catalog = Catalog.parse(await self._value(ownership.select_catalog(self.place)))
+        return Opened(ledger, catalog, suspended=False)
 
     async def commit(self, opened: Opened, *statements: sql.Composable) -> None:
         """Write what is to be recorded, and commit."""
@@ -208,6 +217,8 @@ class Work:
             record = books.insert_entry(self.place, entry, spent)
             ledger = opened.ledger.and_(entry)
         await self.commit(opened, record, self.recorded(ledger, [one.component]))
+        # While nobody uses the schema it stays as it was left.
+        self._left = (ledger, effect.after) if self.fresh else None
 
     async def _run_script(self, opened: Opened, step: Step) -> Effect:
         script = step.script
@@ -271,6 +282,12 @@ class Work:
             raise UnknownTenant(tenant=self.place.tenant, wanted="there") from exc.error
         if exc.sqlstate in ABSENT:
             raise NotInstalled(where=str(self.place)) from exc.error
+
+    async def _value(self, question: sql.Composable) -> str:
+        try:
+            return await self.link.value(question.as_string()) or "[]"
+        except ScriptFailed as exc:
+            raise self.error(exc) from exc.error
 
     async def _abandon(self, exc: BaseException) -> None:
         if isinstance(exc, Exception):
