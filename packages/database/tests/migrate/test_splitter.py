@@ -80,6 +80,7 @@ def test_the_server_takes_each_piece_for_one_statement(
 @example('select 1 as "/*"; select /* "*/ 2')
 @example("select 1 as e, E'\\''")
 @example("select 1$$;$$")
+@example("E'''\\'")
 def test_the_server_counts_as_many_statements_as_we_do(
     server: psycopg.Connection, text: str
 ) -> None:

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from mtenant_database.migrate import ledger as books
 from mtenant_database.migrate.errors import AdoptionRefused
-from mtenant_database.migrate.ledger import LEDGER, Entry
+from mtenant_database.migrate.ledger import LEDGER, Entry, Ledger
 from mtenant_database.migrate.link import ScriptFailed
 from mtenant_database.migrate.migration import History, Migration
 from mtenant_database.migrate.patience import patiently
@@ -108,7 +108,8 @@ async def adopt(work: Work, history: History, tool: Tool, table: str | None = No
                     )
                 )
             rows_of = [books.insert_entry(work.place, entry, None) for entry in written]
-            await work.commit(opened, *rows_of, work.recorded(None))
+            ledger = Ledger([*opened.ledger, *written])
+            await work.commit(opened, *rows_of, work.recorded(ledger))
         except BaseException:
             await work.link.close()
             raise

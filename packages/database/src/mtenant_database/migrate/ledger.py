@@ -146,6 +146,16 @@ class Ledger(tuple[Entry, ...]):
                 return entry
         return None
 
+    def and_(self, entry: Entry) -> Ledger:
+        """Return the ledger with a row more, or with one in place of that of the same migration."""
+        return Ledger([*self.without(entry.component, entry.version), entry])
+
+    def without(self, component: str, version: int) -> Ledger:
+        """Return the ledger with a row less."""
+        return Ledger(
+            entry for entry in self if (entry.component, entry.version) != (component, version)
+        )
+
     @property
     def owners(self) -> dict[str, str]:
         """The component of each relation, by name."""

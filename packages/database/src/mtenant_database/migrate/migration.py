@@ -61,9 +61,24 @@ class Migration:
 
     @classmethod
     def of(
-        cls, component: str, version: int, name: str, up: str, down: str | None = None
+        cls,
+        component: str,
+        version: int,
+        name: str,
+        up: str,
+        down: str | None = None,
+        *,
+        checked: bool = False,
     ) -> Migration:
         """Return a migration that is made of texts.
+
+        Args:
+            component: Which service or library it belongs to.
+            version: Its number.
+            name: What it does.
+            up: The SQL of the way to it.
+            down: The SQL of the way from it, or None.
+            checked: Whether the texts have been checked before: they are in the registry.
 
         Raises:
             MigrationFileInvalid: As `Script`, or the version or the component is none.
@@ -76,8 +91,8 @@ class Migration:
             component,
             version,
             name,
-            Script(up, source),
-            None if down is None else Script(down, f"{source} (down)"),
+            Script(up, source, checked=checked),
+            None if down is None else Script(down, f"{source} (down)", checked=checked),
         )
 
     @cached_property

@@ -49,7 +49,7 @@ async def run_outside(work: Work, opened: Opened, step: Step) -> None:
     )
     try:
         entry = await _statements(work, opened, step, entry)
-        await _finish(work, step, entry)
+        await _finish(work, opened, step, entry)
         await work.link.run(f"{preamble.RESET}; SELECT pg_advisory_unlock({key.as_string()})")
     except BaseException:
         await work.link.close()  # which gives the lock back
@@ -90,14 +90,17 @@ async def _made(work: Work, opened: Opened, entry: Entry) -> tuple[str, ...]:
     return tuple(sorted({*entry.relations, *new}))
 
 
-async def _finish(work: Work, step: Step, entry: Entry) -> None:
+async def _finish(work: Work, opened: Opened, step: Step, entry: Entry) -> None:
     place, one = work.place, step.migration
-    record = (
-        books.delete_entry(place, one.component, one.version)
-        if step.direction == "down"
-        else books.insert_entry(place, replace(entry, state="applied", done=0), None)
-    )
-    text = sql.SQL("BEGIN; {} {} COMMIT").format(record, work.recorded(one.component))
+    # Others of the same tenant are kept out by the session lock, so the ledger is as it was.
+    if step.direction == "down":
+        record = books.delete_entry(place, one.component, one.version)
+        ledger = opened.ledger.without(one.component, one.version)
+    else:
+        entry = replace(entry, state="applied", done=0)
+        record, ledger = books.insert_entry(place, entry, None), opened.ledger.and_(entry)
+    recorded = work.recorded(ledger, [one.component])
+    text = sql.SQL("BEGIN; {} {} COMMIT").format(record, recorded)
     await work.link.run(text.as_string())
 
 

@@ -18,10 +18,12 @@ from psycopg import sql
 from mtenant_database.migrate.errors import RuleBroken
 from mtenant_database.migrate.ledger import LEDGER, Ledger, Place
 
+# Below, classes of pg_depend are 1247 pg_type, 1259 pg_class, 2615 pg_namespace (catalog/pg_*.h): these never change.
 # A foreign key to the registry is what a tenant's file may do outside of its schema.
 _FOREIGN_KEY: Final = frozenset({"ShareRowExclusiveLock"})
 _SYSTEM: Final = ("pg_catalog", "pg_toast", "information_schema", "pg_temp_", "pg_toast_temp_")
-_RELATIONS: Final = "rpvmSf"  # pg_class.relkind: tables, views, sequences; an index is its table's
+# What pg_identify_object_as_address calls them; an index is its table's, TOAST is nobody's.
+_RELATIONS: Final = frozenset({"table", "view", "materialized view", "sequence", "foreign table"})
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,13 @@ class Catalog:
     @classmethod
     def parse(cls, text: str) -> Catalog:
         """Read what `select_catalog` answers."""
-        found = json.loads(text)
-        return cls(dict(found["relations"]), frozenset(found["types"]))
+        relations, types = {}, set()
+        for oid, relation, type_ in json.loads(text):
+            if relation is not None:
+                relations[oid] = relation
+            elif type_ is not None:
+                types.add(type_)
+        return cls(relations, frozenset(types))
 
 
 @dataclass(frozen=True)
@@ -61,21 +68,22 @@ class Effect:
 
     Attributes:
         touched: The relations that it made, altered or dropped.
-        types: As `Catalog.types`, afterwards.
+        after: What is in the schema now.
     """
 
     touched: tuple[Touched, ...]
-    types: frozenset[str]
+    after: Catalog
 
     @classmethod
-    def parse(cls, text: str) -> Effect:
-        """Read what `select_effect` answers."""
-        found = json.loads(text)
-        touched = tuple(
-            Touched(oid, schema, name, kind, table, frozenset(modes))
-            for oid, schema, name, kind, table, modes in found["touched"]
-        )
-        return cls(touched, frozenset(found["types"]))
+    def parse(cls, locks: str, catalog: str) -> Effect:
+        """Read what `select_locks` and `select_catalog` answer."""
+        touched: dict[int, Touched] = {}
+        for oid, kind, names, table, mode in json.loads(locks):
+            known = touched.get(oid)
+            modes = frozenset([mode]) | (known.modes if known is not None else frozenset())
+            schema, name = names or (None, None)
+            touched[oid] = Touched(oid, schema, name, kind, table, modes)
+        return cls(tuple(touched.values()), Catalog.parse(catalog))
 
 
 def made(before: Catalog, effect: Effect, ledger: Ledger, place: Place, component: str) -> set[str]:
@@ -86,7 +94,6 @@ def made(before: Catalog, effect: Effect, ledger: Ledger, place: Place, componen
         for one in effect.touched
         if one.schema == place.schema
         and one.name is not None
-        and one.kind is not None
         and one.kind in _RELATIONS
         and (one.oid not in before.relations or owners.get(one.name) != component)
     }
@@ -119,7 +126,7 @@ def _broken(
                 yield f"it makes or alters {one.schema}.{one.name}, which is outside of the schema"
         elif known is not None and owners.get(known, component) != component:
             yield f"it alters {known}, which belongs to the component {owners[known]}"
-    for name in sorted(effect.types - before.types):
+    for name in sorted(effect.after.types - before.types):
         yield f"it makes the type {name}: use text with a CHECK, or a type of the schema shared"
 
 
@@ -128,39 +135,24 @@ def select_catalog(place: Place) -> sql.Composed:
 
     It goes by pg_depend, which has an index by schema; pg_class has none.
     """
-    return sql.SQL(
-        "SELECT json_build_object("
-        "'relations', (SELECT coalesce(json_agg(json_build_array(o.oid::int8, o.relname)), '[]') {}),"
-        " 'types', {});"
-    ).format(_in_schema("pg_catalog.pg_class", place), _types(place))
-
-
-def select_effect(place: Place) -> sql.Composed:
-    """Return the query that reads an `Effect` of the running transaction as one JSON value."""
-    return sql.SQL(
-        "SELECT json_build_object('touched', (SELECT coalesce(json_agg(json_build_array(l.relation::int8,"
-        " n.nspname, c.relname, c.relkind, i.indrelid::int8, l.modes)), '[]') FROM ("
-        "SELECT relation, array_agg(DISTINCT mode) AS modes FROM pg_catalog.pg_locks"
-        " WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND database <> 0"
-        " AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock') GROUP BY relation"
-        ") l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation"
-        " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = l.relation), 'types', {});"
-    ).format(_types(place))
-
-
-def _types(place: Place) -> sql.Composed:
-    return sql.SQL("(SELECT coalesce(json_agg(o.typname), '[]') {})").format(
-        _in_schema("pg_catalog.pg_type", place)
-    )
-
-
-def _in_schema(table: str, place: Place) -> sql.Composed:
-    text = sql.SQL(
-        "FROM pg_catalog.pg_depend d JOIN {} o ON o.oid = d.objid"
-        " WHERE d.classid = {}::pg_catalog.regclass"
-        " AND d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass"
-        " AND d.refobjid = {}::pg_catalog.regnamespace"
-    )
     quoted = sql.Identifier(place.schema).as_string()
-    return text.format(sql.SQL(table), sql.Literal(table), sql.Literal(quoted))
+    return sql.SQL(
+        "SELECT coalesce(json_agg(json_build_array(d.objid::int8,"
+        " (SELECT relname FROM pg_catalog.pg_class c WHERE c.oid = d.objid AND d.classid = 1259),"
+        " (SELECT typname FROM pg_catalog.pg_type t WHERE t.oid = d.objid AND d.classid = 1247))),"
+        " '[]') FROM pg_catalog.pg_depend d WHERE d.refclassid = 2615"
+        " AND d.refobjid = {}::pg_catalog.regnamespace AND d.classid IN (1247, 1259);"
+    ).format(sql.Literal(quoted))
+
+
+def select_locks() -> sql.SQL:
+    """Return the query that reads the strong locks of the running transaction as one JSON value."""
+    # Functions and a subquery, not joins: what the planner thinks of pg_locks' size does not matter.
+    return sql.SQL(
+        "SELECT coalesce(json_agg(json_build_array(l.relation::int8, o.type, o.object_names,"
+        " CASE o.type WHEN 'index' THEN (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i"
+        " WHERE i.indexrelid = l.relation) END, l.mode)), '[]') FROM (SELECT * FROM pg_catalog.pg_locks"
+        " WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND database <> 0"
+        " AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')) l,"
+        " LATERAL pg_catalog.pg_identify_object_as_address(1259, l.relation, 0) o;"
+    )

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from mtenant_database.migrate import planner, registry
-from mtenant_database.migrate.errors import AdoptionRefused, TenantExists
+from mtenant_database.migrate.errors import AdoptionRefused, TenantExists, UnknownTenant
 from mtenant_database.migrate.ledger import Ledger, Place, create_ledger
-from mtenant_database.migrate.link import Link, ScriptFailed
+from mtenant_database.migrate.link import Link, ScriptFailed, text_of
 from mtenant_database.migrate.migration import History
 from mtenant_database.migrate.patience import patiently
 from mtenant_database.migrate.planner import Step, Target
-from mtenant_database.migrate.registration import read_registered
+from mtenant_database.migrate.registration import parse_registered, select_registered
 from mtenant_database.migrate.settings import MigrateSettings
 from mtenant_database.migrate.transaction import first_value, in_transaction
 from mtenant_database.migrate.work import Done, Work
@@ -62,16 +62,18 @@ async def provision(
 
         async def begin(link: Link) -> _Wanted:
             await _begin(link, place, settings)
-            return await _wanted(link)
+            _, wanted = await _wanted(link, place)
+            return wanted
 
         wanted = await in_transaction(link, settings, begin, lock=place, durable=False)
         made: list[Done] = []
         try:
             while True:
                 await _walk(work, wanted, made)
-                if (moved := await _activate(link, place, settings)) is None:
+                work.fresh = False  # from here on it has to reach the disk
+                if (moved := await _activate(work)) is None:
                     return made
-                wanted = moved
+                wanted, work.fresh = moved, True
         except AppError as exc:
             await _note(link, settings, place, exc)
             raise
@@ -117,13 +119,22 @@ def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
     return [sql.SQL(text).format(**names) for text in said]
 
 
-async def _wanted(link: Link, *, shared: bool = False) -> _Wanted:
-    question = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if shared else ""))
-    rows = json.loads(await first_value(link, question) or "[]")
+async def _wanted(link: Link, place: Place, *, shared: bool = False) -> tuple[str | None, _Wanted]:
+    """Return the tenant's status, and what is wanted of it."""
+    components = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if shared else ""))
+    # Three statements: the last one sees what the one before it may have waited for.
+    said = (
+        registry.select_status(str(place.tenant)),
+        components,
+        sql.SQL(";"),
+        select_registered(),
+    )
+    results = await link.run("".join(part.as_string() for part in said))
+    rows = json.loads(text_of(results[-2]) or "[]")
     target = Target(
         {name: head for name, head, _ in rows}, {name: until for name, _, until in rows}
     )
-    return _Wanted(target, await read_registered(link))
+    return text_of(results[-3]), _Wanted(target, parse_registered(text_of(results[-1])))
 
 
 async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
@@ -136,20 +147,25 @@ async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
             return
 
 
-async def _activate(link: Link, place: Place, settings: MigrateSettings) -> _Wanted | None:
+async def _activate(work: Work) -> _Wanted | None:
     """Make the tenant active; or return what is wanted now, because a head has moved."""
-    work = Work(link, place, settings)
+    link, place = work.link, work.place
 
     async def attempt() -> _Wanted | None:
         opened = await work.open()
         try:
             # FOR SHARE: until this transaction ends nobody registers anything, and whoever waits to
             # do so will find this tenant among the active ones.
-            wanted = await _wanted(link, shared=True)
+            status, wanted = await _wanted(link, place, shared=True)
+            if status == "active":  # somebody else was faster
+                await link.rollback()
+                return None
+            if status != "provisioning":
+                raise UnknownTenant(tenant=place.tenant, wanted="being provisioned")  # noqa: TRY301 -- the way out is the same
             if planner.plan(wanted.history, opened.ledger, wanted.target, str(place)):
                 await link.rollback()
                 return wanted
-            await work.commit(opened, *_activation(place, settings), work.recorded(None))
+            await work.commit(opened, *_activation(work), work.recorded(opened.ledger))
         except ScriptFailed as exc:
             await link.rollback()
             raise work.error(exc) from exc.error
@@ -158,20 +174,21 @@ async def _activate(link: Link, place: Place, settings: MigrateSettings) -> _Wan
             raise
         return None
 
-    return await patiently(attempt, settings, str(place))
+    return await patiently(attempt, work.settings, str(place))
 
 
-def _activation(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
-    said = [
-        sql.SQL(
-            "UPDATE shared.tenants SET status = 'active', error = NULL, updated_at = now()"
-            " WHERE id = {} AND status = 'provisioning';"
-        ).format(sql.Literal(place.tenant))
-    ]
-    if settings.app is not None:
-        schema, app = sql.Identifier(place.schema), sql.Identifier(settings.app)
-        said.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(schema, app))
-    return said
+def _activation(work: Work) -> list[sql.Composed]:
+    row = sql.SQL(
+        "UPDATE shared.tenants SET status = 'active', error = NULL, updated_at = now() WHERE id = {};"
+    ).format(sql.Literal(work.place.tenant))
+    return [row, *_admission(work.place, work.settings)]
+
+
+def _admission(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
+    if settings.app is None:
+        return []
+    schema, app = sql.Identifier(place.schema), sql.Identifier(settings.app)
+    return [sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(schema, app)]
 
 
 async def _note(link: Link, settings: MigrateSettings, place: Place, exc: AppError) -> None:
@@ -195,10 +212,12 @@ async def enrol(link: Link, place: Place, settings: MigrateSettings) -> None:
     if await first_value(link, exists) != "t":
         raise AdoptionRefused(table=place.schema, problem="there is no such schema")
     row = sql.SQL(
-        "INSERT INTO shared.tenants (id, status) VALUES ({}, 'active') ON CONFLICT DO NOTHING;"
+        "INSERT INTO shared.tenants (id, status) VALUES ({}, 'active') ON CONFLICT DO NOTHING"
+        " RETURNING id"
     ).format(sql.Literal(place.tenant))
-    statements = [create_ledger(place), row, *grants(place, settings)]
-    if settings.app is not None:
-        schema, app = sql.Identifier(place.schema), sql.Identifier(settings.app)
-        statements.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(schema, app))
+    if await first_value(link, row) is None:
+        status = await first_value(link, registry.select_status(str(place.tenant)))
+        if status != "active":
+            raise AdoptionRefused(table=place.schema, problem=f"its tenant is {status}")
+    statements = [create_ledger(place), *grants(place, settings), *_admission(place, settings)]
     await link.run("".join(part.as_string() for part in statements))

@@ -85,17 +85,25 @@ def _down(one: Migration) -> str | None:
 
 async def read_registered(link: Link, components: Iterable[str] | None = None) -> History:
     """Return what is registered, of these components or of all."""
+    return parse_registered(await first_value(link, select_registered(components)))
+
+
+def select_registered(components: Iterable[str] | None = None) -> sql.Composed:
+    """Return the query of what is registered, of these components or of all, as one JSON value."""
     only = (
         sql.SQL("")
         if components is None
         else sql.SQL(" WHERE component = ANY({})").format(sql.Literal(sorted(components)))
     )
-    question = sql.SQL(
+    return sql.SQL(
         "SELECT coalesce(json_agg(json_build_array(component, version, name, up, down)), '[]')"
         " FROM shared.migrations{}"
     ).format(only)
-    rows = json.loads(await first_value(link, question) or "[]")
-    return History(Migration.of(*row) for row in rows)
+
+
+def parse_registered(text: str | None) -> History:
+    """Read what `select_registered` answers."""
+    return History(Migration.of(*row, checked=True) for row in json.loads(text or "[]"))
 
 
 async def lock_components(link: Link) -> None:

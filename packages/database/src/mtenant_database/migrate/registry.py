@@ -6,11 +6,12 @@ ledger, and lets one query tell the state of a fleet.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from psycopg import sql
 
-from mtenant_database.migrate.ledger import Place
+from mtenant_database.migrate.ledger import Ledger, Place
 from mtenant_database.migrate.migration import History, Migration
 
 SHARED: Final = Place("shared")
@@ -78,27 +79,43 @@ def select_checksum(migration: Migration) -> sql.Composed:
     ).format(sql.Literal(migration.component), sql.Literal(migration.version))
 
 
-def keep_in_step(place: Place, component: str | None = None) -> sql.Composable:
-    """Return the statement that copies what the ledger says into the registry.
+def keep_in_step(
+    place: Place, ledger: Ledger, components: Iterable[str] | None = None
+) -> sql.Composable:
+    """Return the statements that copy what a ledger says into the registry.
 
     Args:
-        place: Only a tenant's has a row there; for any other this is nothing.
-        component: Only this one; None for all of them.
+        place: Only a tenant's has rows there; for any other this is nothing.
+        ledger: The ledger as it will be when the transaction ends; its lock is held.
+        components: Only these; None for all of them.
     """
     if place.tenant is None:
         return sql.SQL("")
-    only = (
-        sql.SQL("")
-        if component is None
-        else sql.SQL(" AND component = {}").format(sql.Literal(component))
-    )
-    return sql.SQL(
-        "DELETE FROM shared.tenant_versions v WHERE tenant = {tenant}{only} AND NOT EXISTS"
-        " (SELECT FROM {ledger} l WHERE l.component = v.component AND l.state <> 'running');"
-        "INSERT INTO shared.tenant_versions (tenant, component, version, contract)"
-        " SELECT {tenant}, component, coalesce(max(version) FILTER (WHERE NOT contract), 0),"
-        " coalesce(max(version) FILTER (WHERE contract), 0)"
-        " FROM {ledger} WHERE state <> 'running'{only} GROUP BY component"
-        " ON CONFLICT (tenant, component)"
-        " DO UPDATE SET version = excluded.version, contract = excluded.contract;"
-    ).format(tenant=sql.Literal(place.tenant), only=only, ledger=place.ledger)
+    tenant = sql.Literal(place.tenant)
+    present = {entry.component for entry in ledger if entry.state != "running"}
+    said = [
+        sql.SQL(
+            "INSERT INTO shared.tenant_versions VALUES ({}, {}, {}, {}) ON CONFLICT (tenant,"
+            " component) DO UPDATE SET version = excluded.version, contract = excluded.contract;"
+        ).format(
+            tenant,
+            sql.Literal(name),
+            sql.Literal(ledger.version(name)),
+            sql.Literal(ledger.contracted(name)),
+        )
+        for name in sorted(present)
+        if components is None or name in components
+    ]
+    if components is None:
+        said.append(
+            sql.SQL(
+                "DELETE FROM shared.tenant_versions WHERE tenant = {} AND component <> ALL ({}::text[]);"
+            ).format(tenant, sql.Literal(sorted(present)))
+        )
+    elif gone := sorted({*components} - present):
+        said.append(
+            sql.SQL(
+                "DELETE FROM shared.tenant_versions WHERE tenant = {} AND component = ANY ({}::text[]);"
+            ).format(tenant, sql.Literal(gone))
+        )
+    return sql.Composed(said)

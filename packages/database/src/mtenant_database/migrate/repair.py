@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Literal
 
 from psycopg import sql
@@ -11,9 +12,10 @@ from mtenant_database.migrate import ledger as books
 from mtenant_database.migrate import preamble
 from mtenant_database.migrate.errors import MigrationFailed, MigrationMissing
 from mtenant_database.migrate.ledger import Entry, Ledger
+from mtenant_database.migrate.link import Link
 from mtenant_database.migrate.migration import History
 from mtenant_database.migrate.planner import Step
-from mtenant_database.migrate.transaction import in_transaction
+from mtenant_database.migrate.transaction import first_value, in_transaction
 from mtenant_database.migrate.work import Work
 
 How = Literal["retry", "applied", "reverted"]
@@ -65,15 +67,19 @@ async def _retry(work: Work, history: History, entry: Entry) -> None:
 
 
 async def _say(work: Work, entry: Entry, how: How) -> None:
-    record = (
-        sql.SQL("UPDATE {} SET state = 'applied' WHERE component = {} AND version = {};").format(
-            work.place.ledger, sql.Literal(entry.component), sql.Literal(entry.version)
-        )
-        if how == "applied"
-        else books.delete_entry(work.place, entry.component, entry.version)
-    )
-    text = record.as_string() + work.recorded(entry.component).as_string()
-    await in_transaction(work.link, work.settings, lambda link: link.run(text), lock=work.place)
+    async def act(link: Link) -> None:
+        # Read again: the lock is held now.
+        ledger = Ledger.parse(await first_value(link, books.select_ledger(work.place)) or "[]")
+        if how == "applied":
+            applied = replace(entry, state="applied", done=0)
+            record, ledger = books.insert_entry(work.place, applied, None), ledger.and_(applied)
+        else:
+            record = books.delete_entry(work.place, entry.component, entry.version)
+            ledger = ledger.without(entry.component, entry.version)
+        recorded = work.recorded(ledger, [entry.component])
+        await link.run(record.as_string() + recorded.as_string())
+
+    await in_transaction(work.link, work.settings, act, lock=work.place)
 
 
 async def _invalid(work: Work) -> list[str]:

@@ -38,6 +38,7 @@ class Run:
         self._rollout = rollout or Rollout()
         self._progress = progress or Silence()
         self._results: dict[str, Result] = {}
+        self._planned: dict[str, None] = {}  # in the order of the plan, each once
         self._budget = 0
         self._canary: bool | None = None
         self.report = Report()
@@ -59,7 +60,8 @@ class Run:
             for name in names:
                 self._results.setdefault(name, Result(name, "skipped"))
         self._canary = False
-        self.report.results = [*self._results.values()]
+        self._planned |= dict.fromkeys(left)
+        self.report.results = [self._results[name] for name in self._planned]
 
     async def _group(self, jobs: dict[str, list[Standing]], history: History) -> None:
         waiting = iter(jobs.items())
@@ -84,9 +86,9 @@ class Run:
             self._judge(result)
 
     def _judge(self, result: Result) -> None:
-        failures = sum(one.outcome == "failed" for one in self._results.values())
         if result.outcome != "failed" or self.report.aborted is not None:
             return
+        failures = sum(one.outcome == "failed" for one in self._results.values())
         if self._canary:
             self.report.aborted = f"the canary {result.tenant} failed"
         elif failures > self._budget:

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Final
 
 from mtenant_database.migrate.errors import MigrationFileInvalid
-from mtenant_database.migrate.statement import Statement, Unterminated, split
+from mtenant_database.migrate.statement import Statement, Unterminated, leading, split
 
 # 63 bytes, as an identifier has; the rest is the grammar of a key word.
 _COMPONENT: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -86,23 +86,30 @@ class Script:
     Args:
         text: With any line ends; kept with LF.
         source: What errors call it, such as a path.
+        checked: Whether it has been checked before: it is in the registry.
 
     Raises:
         MigrationFileInvalid: It says nothing, a quote is never closed, a directive is unknown, or
             it begins or ends a transaction of its own.
     """
 
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, text: str, source: str, *, checked: bool = False) -> None:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
         self.source = source
+        if checked:
+            return
         if "\0" in self.text:
             raise MigrationFileInvalid(where=source, problem="it has a NUL byte, which SQL cannot")
         if all(piece.blank for piece in self.statements):
             raise MigrationFileInvalid(where=source, problem="it is empty: write a statement")
-        self.directives = self._directives()
         self._refuse_copy()
         if self.directives.transactional:
             self._refuse_transaction_control()
+
+    @cached_property
+    def directives(self) -> Directives:
+        """What its leading comments ask for."""
+        return self._directives()
 
     @cached_property
     def statements(self) -> tuple[Statement, ...]:
@@ -146,7 +153,7 @@ class Script:
         found: dict[str, object] = {}
         requires: list[Requirement] = []
         # Only what is before the first token: later comments are prose.
-        head = self.text[: self.statements[0].offset + self.statements[0].start]
+        head = self.text[: leading(self.text)]
         for number, line in enumerate(head.splitlines(), start=1):
             match = _DIRECTIVE.fullmatch(line.strip())
             if match is None:

@@ -17,8 +17,9 @@ _WORD: Final = re.compile(r"[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]
 _NUMBER: Final = re.compile(r"\$?[0-9][A-Za-z0-9_.\x80-\U0010ffff]*")
 _DOLLAR: Final = re.compile(r"\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$")
 _QUOTED: Final = re.compile(r"'[^']*'")
-_ESCAPED: Final = re.compile(r"'(?:[^'\\]|\\.|'')*'", re.DOTALL)
-_NAME: Final = re.compile(r'"(?:[^"]|"")*"')
+# Possessive (*+): a doubled quote is never taken for the end after all.
+_ESCAPED: Final = re.compile(r"'(?:[^'\\]+|\\.|'')*+'", re.DOTALL)
+_NAME: Final = re.compile(r'"(?:[^"]+|"")*+"')
 # A string goes on after white space with a line break in it, and so do its rules of escaping.
 _CONTINUED: Final = re.compile(
     r"(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*(?=')"
@@ -93,6 +94,18 @@ def split(text: str) -> list[Statement]:
     return _Scanner(text).run()
 
 
+def leading(text: str) -> int:
+    """Return where the first token begins, behind white space and comments.
+
+    Raises:
+        Unterminated: A comment is never closed.
+    """
+    scanner, at = _Scanner(text), 0
+    while (skipped := scanner.blank(at)) != at:
+        at = skipped
+    return at
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
@@ -109,7 +122,7 @@ class _Scanner:
     def run(self) -> list[Statement]:
         text, at = self.text, 0
         while at < len(text):
-            if (skipped := self._blank(at)) != at:
+            if (skipped := self.blank(at)) != at:
                 at = skipped
                 continue
             if text[at] == ";":
@@ -146,7 +159,7 @@ class _Scanner:
         text = last.text + self.text[self.offset : at]
         self.pieces[-1] = replace(last, text=text)
 
-    def _blank(self, at: int) -> int:
+    def blank(self, at: int) -> int:
         """Return where white space and comments that begin here end."""
         text = self.text
         if space := _SPACE.match(text, at):

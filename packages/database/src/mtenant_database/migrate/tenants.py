@@ -89,23 +89,12 @@ async def suspend(conninfo: str, tenant: str, *, settings: MigrateSettings | Non
 
     async def act(link: Link, place: Place) -> None:
         await _expect(link, place, "active")
-        schema = sql.Identifier(place.schema)
-        question = sql.SQL(
-            "SELECT coalesce(json_agg(DISTINCT coalesce(quote_ident(r.rolname), 'PUBLIC')), '[]')"
-            " FROM pg_namespace n CROSS JOIN aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a"
-            " LEFT JOIN pg_roles r ON r.oid = a.grantee"
-            " WHERE n.nspname = {} AND a.privilege_type = 'USAGE'"
-        ).format(sql.Literal(place.schema))
-        grantees: list[str] = json.loads(await first_value(link, question) or "[]")
-        revoke = [
-            sql.SQL("REVOKE USAGE ON SCHEMA {} FROM {};").format(schema, _role(name))
-            for name in grantees
-        ]
+        grantees = await _lock_out(link, place)
         update = sql.SQL(
             "UPDATE shared.tenants SET status = 'suspended', grantees = {}::text[],"
             " updated_at = now() WHERE id = {};"
         ).format(sql.Literal(grantees), sql.Literal(place.tenant))
-        await link.run("".join(part.as_string() for part in (*revoke, update)))
+        await link.run(update.as_string())
 
     await _act(conninfo, tenant, settings, act)
 
@@ -158,18 +147,24 @@ async def drop(conninfo: str, tenant: str, *, settings: MigrateSettings | None =
 
 
 async def _drop_chunk(link: Link, place: Place) -> bool:
-    """Drop some tables, or the empty schema and the row; tell whether that was the end."""
-    row = sql.SQL(
-        "UPDATE shared.tenants SET status = 'dropping', updated_at = now() WHERE id = {} RETURNING id"
-    ).format(sql.Literal(place.tenant))
-    if await first_value(link, row) is None:
+    """Do a part of it, first of all locking everybody out; tell whether that was the end."""
+    status = await first_value(link, registry.select_status(str(place.tenant)))
+    if status is None:
         raise UnknownTenant(tenant=place.tenant, wanted="there")
+    if status != "dropping":
+        await _lock_out(link, place)
+        update = sql.SQL(
+            "UPDATE shared.tenants SET status = 'dropping', updated_at = now() WHERE id = {}"
+        ).format(sql.Literal(place.tenant))
+        await link.run(update.as_string())
+        return False
     schema, name = sql.Identifier(place.schema), sql.Literal(place.schema)
     forget = sql.SQL("DELETE FROM shared.tenants WHERE id = {}").format(sql.Literal(place.tenant))
     present = sql.SQL("SELECT count(*) FROM pg_namespace WHERE nspname = {}").format(name)
     if await first_value(link, present) == "0":
         await link.run(forget.as_string())
         return True
+    # For this transaction, which gives it back: the lock-out is for the application as well.
     await link.run(sql.SQL("GRANT USAGE ON SCHEMA {} TO CURRENT_USER").format(schema).as_string())
     question = sql.SQL(
         "SELECT coalesce(json_agg(name), '[]') FROM (SELECT format('%I.%I', n.nspname, c.relname) AS"
@@ -179,12 +174,31 @@ async def _drop_chunk(link: Link, place: Place) -> bool:
     tables: list[str] = json.loads(await first_value(link, question) or "[]")
     if tables:
         # CASCADE takes the foreign keys between them along.
-        await link.run(f"DROP TABLE {', '.join(tables)} CASCADE")
+        await link.run(
+            f"DROP TABLE {', '.join(tables)} CASCADE;"
+            f" REVOKE USAGE ON SCHEMA {schema.as_string()} FROM CURRENT_USER"
+        )
         return False
     await link.run(
         sql.SQL("DROP SCHEMA {} CASCADE;").format(schema).as_string() + forget.as_string()
     )
     return True
+
+
+async def _lock_out(link: Link, place: Place) -> list[str]:
+    """Take USAGE from everybody who has it, the owner too; return who that was, quoted."""
+    question = sql.SQL(
+        "SELECT coalesce(json_agg(DISTINCT coalesce(quote_ident(r.rolname), 'PUBLIC')), '[]')"
+        " FROM pg_namespace n CROSS JOIN aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a"
+        " LEFT JOIN pg_roles r ON r.oid = a.grantee"
+        " WHERE n.nspname = {} AND a.privilege_type = 'USAGE'"
+    ).format(sql.Literal(place.schema))
+    grantees: list[str] = json.loads(await first_value(link, question) or "[]")
+    schema = sql.Identifier(place.schema)
+    for name in grantees:
+        revoke = sql.SQL("REVOKE USAGE ON SCHEMA {} FROM {}").format(schema, _role(name))
+        await link.run(revoke.as_string())
+    return grantees
 
 
 async def _expect(link: Link, place: Place, wanted: str) -> None:

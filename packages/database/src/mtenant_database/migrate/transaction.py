@@ -12,9 +12,9 @@ from mtenant_database.migrate import preamble
 from mtenant_database.migrate.errors import NotInstalled
 from mtenant_database.migrate.ledger import Place
 from mtenant_database.migrate.link import Link, ScriptFailed, text_of
-from mtenant_database.migrate.patience import Again, Locked, patiently
+from mtenant_database.migrate.patience import Again, patiently
 from mtenant_database.migrate.settings import MigrateSettings
-from mtenant_database.migrate.work import ABSENT, check_role
+from mtenant_database.migrate.work import ABSENT, check_lock, check_role
 
 T = TypeVar("T")
 
@@ -56,10 +56,13 @@ async def _transaction(
     link: Link, settings: MigrateSettings, lock: Place | None, where: str, *, durable: bool
 ) -> AsyncIterator[None]:
     try:
-        await link.run(preamble.begin(settings, "pg_catalog", durable=durable).as_string())
+        said = [preamble.begin(settings, "pg_catalog", durable=durable)]
+        if lock is not None:
+            said.append(preamble.try_lock(lock.schema))
+        results = await link.run("".join(part.as_string() for part in said))
         check_role(link, settings)
         if lock is not None:
-            await _take(link, lock)
+            check_lock(results[-1])
         yield
         await link.run(preamble.COMMIT)
     except ScriptFailed as exc:
@@ -74,11 +77,6 @@ async def _transaction(
     except BaseException:
         await link.close()
         raise
-
-
-async def _take(link: Link, lock: Place) -> None:
-    if await first_value(link, preamble.try_lock(lock.schema)) != "t":
-        raise Locked
 
 
 async def first_value(link: Link, statement: sql.Composable) -> str | None:

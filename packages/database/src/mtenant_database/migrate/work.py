@@ -7,7 +7,7 @@ schema take turns, and each file runs once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,6 +82,7 @@ class Work:
         self.settings = settings
         self.fresh = fresh
         self.retries = 0
+        self._left: tuple[Ledger, Catalog] | None = None
 
     async def step(self, choose: Choose) -> Done | None:
         """Make the first of the steps that `choose` finds for the ledger; None if it finds none.
@@ -125,7 +126,7 @@ class Work:
             opened = await self.open()
             steps = choose(opened.ledger)
             if not steps:
-                await self.commit(opened, self.recorded(None))
+                await self.commit(opened, self.recorded(opened.ledger))
                 return None
             step = steps[0]
             if step.script.directives.transactional or self.fresh:
@@ -139,7 +140,9 @@ class Work:
 
     async def open(self) -> Opened:
         """Begin a transaction, take the schema's lock, and read ledger and catalog; all in one message."""
-        reading = [books.select_ledger(self.place), ownership.select_catalog(self.place)]
+        reading = [books.select_ledger(self.place)]
+        if self._left is None:
+            reading.append(ownership.select_catalog(self.place))
         try:
             results = await self.link.run(_text(self._begin(), *reading))
         except ScriptFailed as exc:
@@ -149,9 +152,14 @@ class Work:
             self._explain_absence(exc)
             raise self.error(exc) from exc.error
         check_role(self.link, self.settings)
-        if text_of(results[-3]) != "t":
-            raise Locked
-        return _opened(results, suspended=False)
+        check_lock(results[-1 - len(reading)])
+        if self._left is None:
+            return _opened(results, suspended=False)
+        ledger, (known, catalog) = Ledger.parse(text_of(results[-1]) or "[]"), self._left
+        if [entry.position for entry in ledger] != [entry.position for entry in known]:
+            # Somebody else is setting it up, too.
+            catalog = Catalog.parse(await self._value(ownership.select_catalog(self.place)))
+        return Opened(ledger, catalog, suspended=False)
 
     async def commit(self, opened: Opened, *statements: sql.Composable) -> None:
         """Write what is to be recorded, and commit."""
@@ -164,9 +172,14 @@ class Work:
         except ScriptFailed as exc:
             raise self.error(exc) from exc.error
 
-    def recorded(self, component: str | None) -> sql.Composable:
-        """Return the statement that brings the registry in step with the ledger."""
-        return registry.keep_in_step(self.place, component)
+    def recorded(self, ledger: Ledger, components: Iterable[str] | None = None) -> sql.Composable:
+        """Return the statements that bring the registry in step with what the ledger will say.
+
+        Args:
+            ledger: As it will be.
+            components: Only these; None for all.
+        """
+        return registry.keep_in_step(self.place, ledger, components)
 
     def error(self, exc: ScriptFailed, where: str | None = None) -> Exception:
         """Return what a failed statement is to the caller of a step."""
@@ -197,17 +210,25 @@ class Work:
         one = step.migration
         if step.direction == "down":
             record = books.delete_entry(self.place, one.component, one.version)
+            ledger = opened.ledger.without(one.component, one.version)
         else:
+            entry = self.entry(opened, step, effect)
             spent = round((time.perf_counter() - start) * 1000)
-            record = books.insert_entry(self.place, self.entry(opened, step, effect), spent)
-        await self.commit(opened, record, self.recorded(one.component))
+            record = books.insert_entry(self.place, entry, spent)
+            ledger = opened.ledger.and_(entry)
+        await self.commit(opened, record, self.recorded(ledger, [one.component]))
+        # While nobody uses the schema it stays as it was left.
+        self._left = (ledger, effect.after) if self.fresh else None
 
     async def _run_script(self, opened: Opened, step: Step) -> Effect:
         script = step.script
         outside = not script.directives.transactional
         body = without_concurrently(script) if outside else script.text
         before = preamble.limits(script.directives)
-        after = [ownership.select_effect(self.place)]
+        after: list[sql.Composable] = [
+            ownership.select_locks(),
+            ownership.select_catalog(self.place),
+        ]
         if self.place.tenant is not None and step.direction == "up":
             after.append(registry.select_checksum(step.migration))
         head = _text(*before)
@@ -216,7 +237,8 @@ class Work:
         except ScriptFailed as exc:
             where = script.source if outside else _where(step, exc, len(before), len(head))
             raise self.error(exc, f"{where}, in {self.place}") from exc.error
-        effect = Effect.parse(text_of(results[-len(after)]) or "{}")
+        locks, catalog = (text_of(one) or "[]" for one in results[-len(after) :][:2])
+        effect = Effect.parse(locks, catalog)
         if self.place.tenant is not None:
             place, one = self.place, step.migration
             ownership.check_effect(
@@ -239,8 +261,7 @@ class Work:
         except ScriptFailed as exc:
             raise self.error(exc) from exc.error
         check_role(self.link, self.settings)
-        if text_of(results[-2]) != "t":
-            raise Locked
+        check_lock(results[-2])
         status = text_of(results[-1])
         if status != "suspended":
             self._explain_absence(denied, status)
@@ -262,6 +283,12 @@ class Work:
         if exc.sqlstate in ABSENT:
             raise NotInstalled(where=str(self.place)) from exc.error
 
+    async def _value(self, question: sql.Composable) -> str:
+        try:
+            return await self.link.value(question.as_string()) or "[]"
+        except ScriptFailed as exc:
+            raise self.error(exc) from exc.error
+
     async def _abandon(self, exc: BaseException) -> None:
         if isinstance(exc, Exception):
             await self.link.rollback()
@@ -276,6 +303,16 @@ class Work:
         begin = preamble.begin(self.settings, self.place.schema, durable=not self.fresh)
         lock = preamble.try_lock(self.place.schema)
         return sql.Composed([begin, lock])
+
+
+def check_lock(result: PGresult) -> None:
+    """Go on only with the schema's lock, given what `try_lock` answered.
+
+    Raises:
+        Locked: Somebody else has it.
+    """
+    if text_of(result) != "t":
+        raise Locked
 
 
 def check_role(link: Link, settings: MigrateSettings) -> None:

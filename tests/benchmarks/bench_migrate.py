@@ -1,0 +1,202 @@
+"""What migrations cost beside the bare statements: a new tenant, a fleet of 1,000, nothing to do.
+
+    python tests/benchmarks/bench_migrate.py
+
+- Provisioning: 11 tables and 30 indexes of three components, beside the same DDL as one script in one
+  transaction. Both make a connection first.
+- One added column over 1,000 tenants, beside a loop of BEGIN, SET LOCAL search_path, ALTER TABLE,
+  COMMIT over one connection: no ledger, no lock, no check of what the file did.
+
+PostgreSQL is started for it, or $DATABASE_URL names a superuser's database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+
+import psycopg
+from harness import Bound, Case, Comparison, report
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from mtenant_database.migrate import Fleet, History, MigrateSettings, Migration, Rollout, provision
+from mtenant_devstack import Stack
+
+TENANTS = 1000
+OWNER = "bench_migrate_owner"
+PROVISION, SCRIPT = "provision(), 11 tables and 30 indexes", "the same DDL as one script"
+FLEET, LOOP = "Fleet.up, one column, 1,000 tenants", "bare transactions in a loop"
+
+
+def tables(component: str, count: int, indexes: int) -> str:
+    """Return the DDL of tables as services have them, with indexes."""
+    columns = [f"c{number} text" for number in range(6)]
+    said = [
+        f"create table {component}_{number} (id bigint generated always as identity primary key,"
+        f" {', '.join(columns)}, created_at timestamptz not null default now());"
+        for number in range(count)
+    ]
+    said += [
+        f"create index on {component}_{number % count} (c{number // count});"
+        for number in range(indexes)
+    ]
+    return "\n".join(said)
+
+
+SCRIPTS = {
+    "auth": tables("auth", 3, 8),
+    "contact": tables("contact", 4, 12),
+    "deal": tables("deal", 4, 10),
+}
+FILES = History(Migration.of(name, 1, "tables", text) for name, text in SCRIPTS.items())
+
+
+async def provision_many(dsn: str, names: Iterator[str], count: int) -> None:
+    """Make tenants, one after the other."""
+    for name in itertools.islice(names, count):
+        await provision(dsn, name, settings=MigrateSettings(owner=OWNER))
+
+
+async def run_scripts(dsn: str, names: Iterator[str], count: int) -> None:
+    """Make schemas with the same tables."""
+    for name in itertools.islice(names, count):
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as conn:
+            await conn.execute(
+                f"begin; set local role {OWNER}; create schema {name}; set local search_path to"
+                f" {name}; {' '.join(SCRIPTS.values())} commit".encode()
+            )
+
+
+def provisioning(dsn: str) -> Comparison:
+    """Compare provisioning with a script."""
+    ours = (f"p{number}" for number in itertools.count())
+    theirs = (f"script_{number}" for number in itertools.count())
+    return Comparison(
+        "A new tenant",
+        [
+            Case(PROVISION, lambda n: asyncio.run(provision_many(dsn, ours, n))),
+            Case(SCRIPT, lambda n: asyncio.run(run_scripts(dsn, theirs, n))),
+        ],
+        [Bound(PROVISION, SCRIPT, 1.5)],
+        rounds=21,
+    )
+
+
+async def set_up_fleet(dsn: str) -> None:
+    """Make 1,000 tenants with a table."""
+    settings = MigrateSettings(owner=OWNER)
+    async with Fleet(dsn, settings=settings) as fleet:
+        await fleet.install()
+        await fleet.register(History([fleet_file(1)]))
+    names = iter([f"f{number}" for number in range(TENANTS)])
+
+    async def worker() -> None:
+        await provision_many(dsn, names, TENANTS)
+
+    await asyncio.gather(*(worker() for _ in range(4)))
+
+
+def fleet_file(version: int) -> Migration:
+    """Return the migration that adds a column, or at 1 makes the table."""
+    text = (
+        "create table people (id int primary key)"
+        if version == 1
+        else f"alter table people add ours_{version} int"
+    )
+    return Migration.of("fleet", version, f"v{version}", text)
+
+
+async def migrate_fleet(dsn: str, versions: Iterator[int], count: int) -> None:
+    """Add a column to every tenant, by the library."""
+    async with Fleet(dsn, settings=MigrateSettings(owner=OWNER)) as fleet:
+        for version in itertools.islice(versions, count):
+            await fleet.register(History(fleet_file(one) for one in range(1, version + 1)))
+            found = await fleet.up(rollout=Rollout(parallel=4))
+            if len(found.results) != TENANTS or found.exit_code:
+                raise RuntimeError(found.to_table())
+
+
+async def alter_in_a_loop(dsn: str, versions: Iterator[int], count: int) -> None:
+    """Add a column to every tenant, by hand."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as conn:
+        for version in itertools.islice(versions, count):
+            for number in range(TENANTS):
+                async with conn.transaction():
+                    path = sql.SQL("set local search_path to {}").format(
+                        sql.Identifier(f"tenant_f{number}")
+                    )
+                    await conn.execute(f"set local role {OWNER}".encode())
+                    await conn.execute(path)
+                    await conn.execute(f"alter table people add theirs_{version} int".encode())
+
+
+async def look_again(dsn: str, count: int) -> None:
+    """Ask whether there is something to do."""
+    async with Fleet(dsn, settings=MigrateSettings(owner=OWNER)) as fleet:
+        for _ in range(count):
+            if (await fleet.up()).results:
+                raise RuntimeError("there was something to do")
+
+
+class Rounds(Comparison):
+    """A comparison whose cases take seconds, so that each runs once a round."""
+
+    def _calibrate(self, case: Case) -> int:
+        case.run(1)
+        return 1
+
+
+def fleet(dsn: str) -> list[Comparison]:
+    """Compare a run over the fleet with a loop, and time a run with nothing to do."""
+    asyncio.run(set_up_fleet(dsn))
+    ours, theirs = itertools.count(2), itertools.count(2)
+    changing = Rounds(
+        "One added column over 1,000 tenants",
+        [
+            Case(FLEET, lambda n: asyncio.run(migrate_fleet(dsn, ours, n))),
+            Case(LOOP, lambda n: asyncio.run(alter_in_a_loop(dsn, theirs, n))),
+        ],
+        [Bound(FLEET, LOOP, 4)],
+        rounds=3,
+    )
+    looking = Comparison(
+        "Nothing to do over 1,000 tenants",
+        [Case("Fleet.up, one query", lambda n: asyncio.run(look_again(dsn, n)))],
+        [],
+        rounds=5,
+    )
+    return [changing, looking]
+
+
+def prepare(admin: str, name: str) -> str:
+    """Make an empty database and its owner, who is no superuser; return its connection string."""
+    with psycopg.connect(admin, autocommit=True) as conn:
+        conn.execute(f"drop database if exists {name} with (force)".encode())
+        if not conn.execute("select 1 from pg_roles where rolname = %s", [OWNER]).fetchone():
+            conn.execute(f"create role {OWNER} login".encode())
+        conn.execute(f"create database {name} owner {OWNER}".encode())
+    return make_conninfo(admin, dbname=name, user=OWNER)
+
+
+def main() -> int:
+    """Run both, and tell by the exit status whether the promises were kept."""
+    given = os.environ.get("DATABASE_URL")
+    with Stack(() if given else ("postgres",)) as stack:
+        admin = given or stack.postgres.url
+        dsn = prepare(admin, "bench_migrate_new")
+
+        async def register() -> None:
+            async with Fleet(dsn, settings=MigrateSettings(owner=OWNER)) as one:
+                await one.install()
+                await one.register(FILES)
+
+        asyncio.run(register())
+        return report("migrate", [provisioning(dsn), *fleet(prepare(admin, "bench_migrate_fleet"))])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
