@@ -40,7 +40,10 @@ class Database(Handle):
             error (42501) even with its schema written before its name. Each role is granted to the
             role that connects.
         tracing: Whether statements make OpenTelemetry spans.
-        tenant_labels: Whether metrics have a label for the tenant.
+        tenant_labels: Whether OpenTelemetry's metrics have a label for the tenant.
+        tenant_metrics: How many tenants `metrics` tells apart, as for `Metrics`; 0: none.
+        leak_threshold: After how many seconds a connection that is still out is logged as a leak, with
+            the stack of who borrowed it; None: never.
     """
 
     __slots__ = ("config", "metrics", "pool")
@@ -52,9 +55,11 @@ class Database(Handle):
         tenant_role: bool = False,
         tracing: bool = True,
         tenant_labels: bool = False,
+        tenant_metrics: int = 0,
+        leak_threshold: float | None = None,
     ) -> None:
         self.config = config
-        self.metrics = Metrics()
+        self.metrics = Metrics(tenants=tenant_metrics)
         telemetry = Telemetry(self.metrics, config, tracing=tracing, tenant_labels=tenant_labels)
         seconds = config.query_timeout.total_seconds()
         direct = config.pooler != "transaction"
@@ -70,6 +75,7 @@ class Database(Handle):
             max_idle=config.conn_max_idle_time.total_seconds(),
             max_retries=config.max_retries,
             retry_interval=config.retry_interval.total_seconds(),
+            leak_threshold=leak_threshold,
             telemetry=telemetry,
         )
         engine = Engine(
