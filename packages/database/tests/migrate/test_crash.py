@@ -10,6 +10,7 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from mtenant_database.migrate import Fleet, History, Migration, provision
@@ -128,7 +129,10 @@ def test_an_interrupted_run_says_so_and_is_resumed(
 ) -> None:
     db = scratch_database
     names = asyncio.run(prepare(db, 20))
-    assert run_and_kill(db, random.Random(1), signum) == 1
+    with psycopg.connect(db.admin) as holder:
+        # A run that waits for a lock is not done before the signal comes.
+        holder.execute(f"lock table tenant_{names[-1]}.log")
+        assert run_and_kill(db, random.Random(1), signum) == 1
     left = db.value(f"select count(*) from shared.tenant_versions where version < {NEWEST}")
     assert left
     final = start(db)
