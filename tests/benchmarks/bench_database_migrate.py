@@ -1,6 +1,6 @@
 """What migrations cost beside the bare statements: a new tenant, a fleet of 1,000, nothing to do.
 
-    python tests/benchmarks/bench_migrate.py
+    python tests/benchmarks/bench_database_migrate.py
 
 - Provisioning: 11 tables and 30 indexes of three components, beside the same DDL as one script in one
   transaction. Both make a connection first.
@@ -195,7 +195,7 @@ def main() -> int:
                 await one.register(FILES)
 
         asyncio.run(register())
-        return report("migrate", [provisioning(dsn), *fleet(prepare(admin, "bench_migrate_fleet"))])
+        return report("database_migrate", [provisioning(dsn), *fleet(prepare(admin, "bench_migrate_fleet"))])
 
 
 if __name__ == "__main__":
