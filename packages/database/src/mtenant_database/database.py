@@ -39,6 +39,9 @@ class Database(Handle):
         tenant_role: Whether a scope takes the role `tenant_<id>` too. Another tenant's table is then an
             error (42501) even with its schema written before its name. Each role is granted to the
             role that connects.
+        needs: The version of each component that the program is written for, as `{"contact": 7}`. A statement
+            that fails for a missing name is then `TenantNotReady` if the tenant is below it, and the
+            program's own fault otherwise. Without it, a tenant is expected to be at the newest.
         tracing: Whether statements make OpenTelemetry spans.
         tenant_labels: Whether OpenTelemetry's metrics have a label for the tenant.
         tenant_metrics: How many tenants `metrics` tells apart, as for `Metrics`; 0: none.
@@ -53,6 +56,7 @@ class Database(Handle):
         config: DatabaseConfig,
         *,
         tenant_role: bool = False,
+        needs: Mapping[str, int] | None = None,
         tracing: bool = True,
         tenant_labels: bool = False,
         tenant_metrics: int = 0,
@@ -84,6 +88,7 @@ class Database(Handle):
             named=direct,
             role=tenant_role,
             resolve_within=config.connect_timeout.total_seconds(),
+            needs=needs,
         )
         super().__init__(engine, None, seconds)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -84,6 +84,7 @@ class Engine:
         named: Whether our own statements are prepared on every connection.
         role: Whether a scope takes the tenant's role too.
         resolve_within: How long the outcome of a lost commit is asked for, in seconds.
+        needs: The version of each component that the program is written for.
         holders: Who holds an open transaction.
         writers: Texts of statements that looked like reads and wrote; as a set with an order.
         timelines: The server and timeline that a connection leads to.
@@ -97,6 +98,7 @@ class Engine:
     named: bool
     role: bool
     resolve_within: float
+    needs: Mapping[str, int] | None = None
     holders: Holders = field(default_factory=Holders)
     writers: dict[bytes, None] = field(default_factory=dict)
     timelines: WeakKeyDictionary[Connection, str] = field(default_factory=WeakKeyDictionary)

@@ -285,7 +285,7 @@ class Handle(Verbs):
         else:
             error = translate(fault.error, deletes=deletes(query))
             if self._tenant is not None:
-                error = await diagnose(conn, self._tenant, error)
+                error = await diagnose(conn, self._tenant, error, self._engine.needs)
         if error.__cause__ is None:
             error.__cause__ = fault.error
         return error
