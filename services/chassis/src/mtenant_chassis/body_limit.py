@@ -1,0 +1,96 @@
+"""BodyLimitMiddleware: a request body ends where the limit is, whatever Content-Length says.
+
+A route may take more than others:
+
+```python
+@router.post("/import", dependencies=[requires("contacts:write"), body_limit(20 * 1024 * 1024)])
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Depends
+
+from mtenant_chassis.auth.middleware import ASGIApp, Message, Receive, Scope, Send
+from mtenant_errors import PayloadTooLarge
+
+_KEY = "mtenant_chassis.max_body"
+
+
+class BodyTooLarge(PayloadTooLarge):
+    """The body is larger than this route takes."""
+
+    code, message = "BODY_TOO_LARGE", "the request body is larger than {limit} bytes"
+
+
+@dataclass(frozen=True)
+class BodyLimit:
+    """A route's own limit; also a dependency of FastAPI that does nothing.
+
+    Attributes:
+        size: The largest body, in bytes.
+    """
+
+    size: int
+
+    async def __call__(self) -> None:
+        """Do nothing: `apply` is called before the body is read."""
+
+    def apply(self, scope: Scope) -> None:
+        """Set the limit of a request."""
+        scope[_KEY] = self.size
+
+
+def body_limit(size: int) -> Any:
+    """Set a route's own limit; for its `dependencies=[...]`.
+
+    Args:
+        size: The largest body, in bytes.
+    """
+    return Depends(BodyLimit(size))
+
+
+class BodyLimitMiddleware:
+    """Raise `BodyTooLarge` (413) when more of a body is read than a route takes.
+
+    A body that says in advance that it is too large is not read at all.
+
+    Args:
+        app: The app inside.
+        size: The largest body of routes that say nothing, in bytes.
+    """
+
+    def __init__(self, app: ASGIApp, *, size: int) -> None:
+        self.app = app
+        self._size = size
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app, and count what it reads."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        told = _content_length(scope)
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            limit = scope.get(_KEY, self._size)
+            if told > limit:
+                raise BodyTooLarge(limit=limit)
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > limit:
+                raise BodyTooLarge(limit=limit)
+            return message
+
+        await self.app(scope, counted, send)
+
+
+def _content_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value[:20])
+    return 0

@@ -1,0 +1,39 @@
+"""What the chassis asks of whoever carries events, so that services and tests need not know who it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from mtenant_chassis.chassis import Chassis
+
+
+class Outbox(Protocol):
+    """Adds events to transactions; see `mtenant_events.Outbox`."""
+
+    async def add(self, tx: Any, event: Any, *, key: Any = None, ordered: bool = False) -> Any:
+        """Add an event, published once the transaction has committed."""
+        ...
+
+
+class Events(Protocol):
+    """The events of a running app: the outbox, and whether what carries them is well."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where a transaction's events are added."""
+        ...
+
+    async def consume(self) -> None:
+        """Begin to hand events to the service's subscriptions."""
+        ...
+
+    async def healthy(self) -> bool:
+        """Tell whether events travel at the moment; they wait in the outbox while they do not."""
+        ...
+
+
+EventsOf: TypeAlias = "Callable[[Chassis], AbstractAsyncContextManager[Events]]"
+"""Opens the events of an app, once its database is open."""

@@ -1,0 +1,64 @@
+"""Mail: what is to be said, and to whom."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from typing import Final
+
+# Not a grammar of addresses: what would break out of a header field or name two recipients is refused.
+_ADDRESS: Final = re.compile(
+    r"[^\s@,;:<>\"()\[\]\\\x00-\x1f\x7f]+@[^\s@,;:<>\"()\[\]\\\x00-\x1f\x7f]+"
+)
+_LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail to one recipient. Its text may hold a token, so no repr shows it.
+
+    Attributes:
+        to: The address.
+        subject: One line.
+        text: The text for those who read no HTML.
+        html: The same as HTML, if there is one.
+
+    Raises:
+        ValueError: The address is none, or the subject has a line break.
+    """
+
+    to: str
+    subject: str
+    text: str = field(repr=False)
+    html: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.to) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(self.to):
+            raise ValueError("the recipient is no single address of the form name@domain")
+        if _CONTROL.search(self.subject) or len(self.subject) > 500:
+            raise ValueError("a subject is one line of at most 500 characters")
+
+    def message(self, *, sender: str, message_id: str, date: datetime) -> EmailMessage:
+        """Return the message as it is sent (RFC 5322).
+
+        Args:
+            sender: The From address.
+            message_id: Chosen before the first attempt: a mail that arrives twice is known by it.
+            date: When it was wanted.
+        """
+        message = EmailMessage(policy=SMTP)
+        message["From"] = sender
+        message["To"] = self.to
+        message["Subject"] = self.subject
+        message["Date"] = format_datetime(date)
+        message["Message-ID"] = message_id
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834, 5: no vacation answers, please
+        message.set_content(self.text)
+        if self.html is not None:
+            message.add_alternative(self.html, subtype="html")
+        return message

@@ -1,0 +1,54 @@
+"""Mailer: writes down that a mail is to be sent, in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID, uuid4
+
+from mtenant_chassis.mail.mail import Mail
+from mtenant_database import TenantRequired, Transaction
+
+_INTENT: Final = (
+    "insert into mail_intents (id, service, recipient, subject, body_text, body_html, message_id)"
+    " values (%s, %s, %s, %s, %s, %s, %s)"
+)
+_QUEUE: Final = "insert into shared.mail_queue (id, service, tenant) values (%s, %s, %s)"
+
+
+class Mailer:
+    """Adds mails to transactions; a `MailWorker` sends them once they have committed.
+
+    Args:
+        service: Whose mails they are.
+        domain: What stands behind the @ of message ids.
+        wake: Called when a mail was added.
+    """
+
+    def __init__(self, service: str, *, domain: str, wake: Callable[[], object]) -> None:
+        self._service = service
+        self._domain = domain
+        self._wake = wake
+
+    async def add(self, tx: Transaction, mail: Mail) -> UUID:
+        """Add a mail; it leaves after the commit, and never without.
+
+        Args:
+            tx: The open transaction of a tenant.
+            mail: What to send.
+
+        Returns:
+            The intent's id.
+
+        Raises:
+            TenantRequired: The transaction is of no tenant.
+        """
+        if tx.tenant is None:
+            raise TenantRequired(internal="a mail belongs to a tenant: use its transaction")
+        intent = uuid4()
+        message_id = f"<{intent.hex}@{self._domain}>"
+        values = [intent, self._service, mail.to, mail.subject, mail.text, mail.html, message_id]
+        await tx.execute(_INTENT, values)
+        await tx.execute(_QUEUE, [intent, self._service, tx.tenant])
+        self._wake()
+        return intent

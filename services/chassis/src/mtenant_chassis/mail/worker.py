@@ -1,0 +1,200 @@
+"""MailWorker: sends what was wanted, until it is sent or cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+from mtenant_chassis.mail.mail import Mail
+from mtenant_chassis.mail.transport import MailDelayed, MailRefused, Transport
+from mtenant_database import Database, TenantNotFound
+from mtenant_errors import AppError
+
+POLL: Final = 1.0
+"""Seconds between two looks at the queue when nobody woke the worker."""
+
+LEASE: Final = timedelta(minutes=2)
+"""For how long a mail is one worker's. One that dies with it is sent by another after that."""
+
+ATTEMPTS: Final = 12
+"""How often a mail is tried: with the waits between, for about a day."""
+
+_BATCH: Final = 10
+_FIRST_WAIT: Final = 5.0
+_LONGEST_WAIT: Final = 4 * 3600.0
+
+_ADMIT: Final = "select set_config('mtenant.mailer', 'on', true)"
+_CLAIM: Final = (
+    "update shared.mail_queue set due_at = now() + %s, attempts = attempts + 1 where id in"
+    " (select id from shared.mail_queue where service = %s and due_at <= now()"
+    " order by due_at limit %s for update skip locked) returning id, tenant, attempts"
+)
+_DONE: Final = "delete from shared.mail_queue where id = %s"
+_LATER: Final = "update shared.mail_queue set due_at = now() + %s where id = %s"
+_READ: Final = (
+    "select recipient, subject, body_text, body_html, message_id, created_at from mail_intents"
+    " where id = %s and sent_at is null and failed_at is null"
+)
+_SENT: Final = (
+    "update mail_intents set sent_at = now(), body_text = null, body_html = null where id = %s"
+)
+_FAILED: Final = (
+    "update mail_intents set failed_at = now(), error = %s, body_text = null, body_html = null"
+    " where id = %s"
+)
+
+_logger = logging.getLogger("mtenant_chassis.mail")
+
+
+@dataclass(frozen=True)
+class _Claimed:
+    id: UUID
+    tenant: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class _Intent:
+    recipient: str
+    subject: str
+    body_text: str
+    body_html: str | None
+    message_id: str
+    created_at: datetime
+
+
+class MailWorker:
+    """Sends the mails of one service; `async with` it. Any number may run.
+
+    A mail is claimed, sent, and noted as sent. A crash between the last two sends it again under the same
+    message id: at least once, and the second one is known for what it is.
+
+    Args:
+        database: Connected.
+        service: Whose mails.
+        transport: Where they go.
+        sender: The From address.
+    """
+
+    def __init__(
+        self, database: Database, *, service: str, transport: Transport, sender: str
+    ) -> None:
+        self._database = database
+        self._service = service
+        self._transport = transport
+        self._sender = sender
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self.sent = self.failed = 0
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="mtenant-chassis mail worker")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish the mail that is being sent, and stop."""
+        self._stopping = True
+        self.wake()
+        task, self._task = self._task, None
+        if task is not None:
+            await task
+
+    def wake(self) -> None:
+        """Say that a mail was added: its transaction will be over soon."""
+        self._woken.set()
+
+    def numbers(self) -> dict[str, int | float]:
+        """Return the counters, for metrics."""
+        return {"mails_sent_total": self.sent, "mails_failed_total": self.failed}
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            try:
+                busy = await self.turn()
+            except AppError as exc:
+                _logger.warning("the mail queue cannot be read, later again: %s", exc.code)
+                busy = False
+            except Exception:
+                _logger.exception("the mail queue cannot be read, later again")
+                busy = False
+            if not busy and not self._stopping:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL):
+                await self._woken.wait()
+                self._woken.clear()
+                await asyncio.sleep(0.02)  # the transaction that woke it is about to commit
+                return
+
+    async def turn(self) -> bool:
+        """Send some mails that are due; tell whether there were any."""
+        claimed = await self._claim()
+        for one in claimed:
+            if self._stopping:
+                break  # its lease ends, and another worker takes it
+            await self._handle(one)
+        return bool(claimed)
+
+    async def _claim(self) -> list[_Claimed]:
+        async with self._database.shared().transaction() as tx:
+            await tx.execute(_ADMIT)
+            return await tx.fetch_all(_CLAIM, [LEASE, self._service, _BATCH], row=_Claimed)
+
+    async def _handle(self, one: _Claimed) -> None:
+        tenant = self._database.tenant(one.tenant)
+        try:
+            intent = await tenant.fetch_optional(_READ, [one.id], row=_Intent)
+        except TenantNotFound:
+            intent = None  # the tenant is gone, and its mails with it
+        if intent is None:
+            await self._note(_DONE, [one.id])
+            return
+        mail = Mail(intent.recipient, intent.subject, intent.body_text, intent.body_html)
+        message = mail.message(
+            sender=self._sender, message_id=intent.message_id, date=intent.created_at
+        )
+        try:
+            await self._transport.send(message)
+        except MailDelayed as exc:
+            if one.attempts < ATTEMPTS:
+                _logger.warning("mail %s waits, attempt %d: %s", one.id, one.attempts, exc)
+                await self._note(_LATER, [_delay(one.attempts), one.id])
+                return
+            await self._give_up(one, f"after {one.attempts} attempts: {exc}")
+        except MailRefused as exc:
+            await self._give_up(one, str(exc))
+        else:
+            self.sent += 1
+            await tenant.execute(_SENT, [one.id])
+            await self._note(_DONE, [one.id])
+
+    async def _give_up(self, one: _Claimed, why: str) -> None:
+        self.failed += 1
+        _logger.error("mail %s is given up: %s", one.id, why)
+        await self._database.tenant(one.tenant).execute(_FAILED, [why, one.id])
+        await self._note(_DONE, [one.id])
+
+    async def _note(self, statement: str, params: list[object]) -> None:
+        async with self._database.shared().transaction() as tx:
+            await tx.execute(_ADMIT)
+            await tx.execute(statement.encode(), params)
+
+
+def _delay(attempts: int) -> timedelta:
+    longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**attempts)
+    return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - no secret

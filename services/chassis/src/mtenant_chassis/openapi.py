@@ -1,0 +1,122 @@
+"""What OpenAPI says of every operation, besides what FastAPI finds out by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from mtenant_chassis import etag, idempotency
+from mtenant_chassis.auth.access import Access
+from mtenant_errors.table import BY_STATUS
+
+Responses = dict[int | str, dict[str, Any]]
+
+SECURITY: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+}
+
+PROBLEM: Final[dict[str, Any]] = {
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457). Branch on `code`; it never changes.",
+    "type": "object",
+    "required": ["type", "title", "status", "code", "retryable", "error", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri", "examples": ["urn:mtenant:error:NOT_FOUND"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "code": {"type": "string", "pattern": "^[A-Z][A-Z0-9_]{1,62}$"},
+        "retryable": {"type": "boolean", "description": "the same request may succeed later"},
+        "error": {"type": "string"},
+        "detail": {"type": "string"},
+        "details": {"type": "string"},
+        "instance": {"type": "string", "format": "uri-reference"},
+        "request_id": {"type": "string", "description": "under which our logs have it"},
+        "errors": {
+            "type": "array",
+            "description": "one entry for each thing that is wrong with the request",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "in": {"type": "string", "enum": ["body", "query", "path", "header", "cookie"]},
+                    "pointer": {"type": "string", "description": "in the body (RFC 6901)"},
+                    "name": {"type": "string", "description": "elsewhere"},
+                    "type": {"type": "string"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+_ALWAYS: Final = (400, 429, 500, 503, 504)
+_READS: Final = frozenset({"GET", "HEAD"})
+
+
+def raises(*statuses: int) -> Responses:
+    """Return the `responses=` of a route that raises these problems, besides those of all routes.
+
+    >>> sorted(raises(404, 409))
+    [404, 409]
+    """
+    return {status: _problem(status) for status in statuses}
+
+
+def responses_of(
+    access: Access, methods: Iterable[str], path: str, calls: frozenset[Any], *, body: bool
+) -> Responses:
+    """Return every status that a route may answer with because of what the chassis does for it.
+
+    Args:
+        access: What the route asks of its caller.
+        methods: Its methods.
+        path: Its template.
+        calls: The dependencies that it has.
+        body: Whether it reads one.
+    """
+    statuses = set(_ALWAYS)
+    if access.who != "public":
+        statuses |= {401, 403, 404}  # 404: the tenant itself may be gone
+    if "{" in path:
+        statuses.add(404)
+    if body:
+        statuses |= {413, 422}
+    if idempotency.declare in calls:
+        statuses |= {409, 422}
+    if etag.condition in calls:
+        statuses.add(412)
+    if etag.required_condition in calls:
+        statuses.add(428)
+    found = raises(*sorted(statuses))
+    if _READS & set(methods):
+        found[304] = {"description": "Not modified since the ETag that If-None-Match names"}
+    # An answer that no row above foresees, such as a gateway's; it also keeps FastAPI's own 422 away.
+    return {**found, "default": _described("Any other error")}
+
+
+def security_of(access: Access) -> dict[str, Any]:
+    """Return what an operation says about its callers."""
+    if access.who == "public":
+        return {"security": []}
+    said: dict[str, Any] = {"security": [{"bearer": []}]}
+    if access.who == "services":
+        said["x-callers"] = "services"
+    if access.permission is not None:
+        said["x-permission"] = access.permission
+    return said
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Add what operations refer to."""
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {})["Problem"] = PROBLEM
+    components["securitySchemes"] = SECURITY
+    return document
+
+
+def _problem(status: int) -> dict[str, Any]:
+    return _described(BY_STATUS[status].title)
+
+
+def _described(what: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": what, "content": {"application/problem+json": {"schema": schema}}}

@@ -1,0 +1,135 @@
+"""Router: FastAPI's, whose routes say who may call them, and commit before they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from mtenant_chassis import idempotency
+from mtenant_chassis.auth.access import Access
+from mtenant_chassis.body_limit import BodyLimit
+from mtenant_chassis.etag import not_modified
+from mtenant_chassis.openapi import responses_of, security_of
+from mtenant_chassis.problems import known_names, translate
+from mtenant_chassis.tenancy import tenant_of, transaction_of
+from mtenant_errors import AppError
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Route(APIRoute):
+    """A route that was told who may call it.
+
+    Before the body is read the caller is checked. With a `Tx` parameter everything runs in one
+    transaction of the caller's tenant, which is committed before the answer is sent: an answer is never
+    a promise. With `idempotent()` the answer is stored in that transaction.
+
+    Attributes:
+        access: What it asks of its caller.
+
+    Raises:
+        TypeError: It says nothing about its callers, or `idempotent()` stands without a `Tx`.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.access = _access_of(self)
+        calls = frozenset(one.call for one in _all(self.dependant))
+        found = responses_of(
+            self.access, self.methods or (), path, calls, body=self.body_field is not None
+        )
+        self.responses = {**found, **self.responses}
+        self.openapi_extra = {**security_of(self.access), **(self.openapi_extra or {})}
+
+    def get_route_handler(self) -> Handler:
+        """Return the handler, with all of that around it."""
+        handle = super().get_route_handler()
+        access = _access_of(self)
+        calls = {one.call for one in _all(self.dependant)}
+        if transaction_of in calls:
+            handle = self._in_transaction(handle, offers_key=idempotency.declare in calls)
+        elif idempotency.declare in calls:
+            raise TypeError(
+                f"{self.path}: idempotent() needs a Tx, which the answer is stored with"
+            )
+
+        limits = [one for one in calls if isinstance(one, BodyLimit)]
+
+        async def checked(request: Request) -> Response:
+            access.check(request.scope["state"])
+            for limit in limits:
+                limit.apply(request.scope)
+            return not_modified(request, await handle(request))
+
+        return checked
+
+    def _in_transaction(self, handle: Handler, *, offers_key: bool) -> Handler:
+        async def run(request: Request) -> Response:
+            tenant = await tenant_of(request)
+            key = idempotency.key_of(request) if offers_key else None
+            guard = None
+            if key is not None:
+                service = request.app.state.chassis.settings.service
+                guard = await idempotency.Guard.of(request, key, service=service, route=self.path)
+            failure: AppError | None = None
+            response = Response()
+            async with tenant.transaction() as tx:
+                request.scope["state"]["transaction"] = tx
+                if guard is None:
+                    return await handle(request)
+                stored = await guard.begin(tx)
+                if stored is not None:
+                    return stored
+                try:
+                    async with tx.transaction():
+                        response = await handle(request)
+                except Exception as exc:
+                    failure = translate(exc, known_names(request.app))
+                    if not idempotency.is_final(failure):
+                        raise
+                    failure.__cause__ = failure.__cause__ or (exc if exc is not failure else None)
+                    await guard.keep(tx, *_told(failure, request))
+                else:
+                    await guard.keep(tx, *idempotency.answer_of(response))
+            if failure is not None:
+                raise failure
+            return response
+
+        return run
+
+
+def _told(err: AppError, request: Request) -> tuple[int, list[tuple[str, str]], bytes]:
+    request_id = request.scope["state"].get("request_id")
+    body = err.to_problem_json(instance=request.scope["path"], request_id=request_id).encode(
+        "ascii"
+    )
+    headers = {**err.to_headers(), "content-length": str(len(body))}
+    return err.status_code, list(headers.items()), body
+
+
+def _access_of(route: APIRoute) -> Access:
+    found = [one.call for one in _all(route.dependant) if isinstance(one.call, Access)]
+    if len(found) != 1:
+        raise TypeError(
+            f"{route.path} says {'nothing' if not found else 'two things'} about its callers: add one of"
+            " requires('noun:verb'), authenticated(), services_only(), public() to its dependencies"
+        )
+    return found[0]
+
+
+def _all(dependant: Dependant) -> Iterator[Dependant]:
+    for one in dependant.dependencies:
+        yield one
+        yield from _all(one)
+
+
+class Router(APIRouter):
+    """FastAPI's router with `Route`s; what FastAPI's documentation says of routers holds."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options.setdefault("route_class", Route)
+        super().__init__(*args, **options)

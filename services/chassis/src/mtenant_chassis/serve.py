@@ -1,0 +1,117 @@
+"""Serving: `python -m contact_service`, until SIGTERM, and then until the last answer."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from mtenant_chassis.app import App
+from mtenant_chassis.chassis import chassis_of
+from mtenant_chassis.migrate import deploy
+from mtenant_chassis.settings import Settings
+from mtenant_config import ConfigError
+from mtenant_logger import LoggerConfig, configure
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which says by `/ready` that it will stop before it does.
+
+    At the first SIGTERM or SIGINT `/ready` turns 503. After the drain delay the listening socket
+    closes, and when the running requests are answered the process ends with status 0. A second signal
+    skips the delay.
+
+    Args:
+        app: The app.
+        settings: Where to listen, and how long to wait.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        self._app = app
+        self._delay = settings.seconds_of_drain
+        self._leaving = False
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port or 0,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout.total_seconds())),
+            )
+        )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to leave; called by the signal."""
+        # Into the loop: a signal handler runs between any two steps of whatever is running.
+        asyncio.get_running_loop().call_soon_threadsafe(self.leave)
+
+    def leave(self) -> None:
+        """Say that no more requests should come, and stop after the delay."""
+        chassis_of(self._app).drain()
+        if self._leaving:
+            self.should_exit = True
+            return
+        self._leaving = True
+        asyncio.get_running_loop().call_later(self._delay, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def run(app: FastAPI, settings: Settings) -> None:
+    """Serve an app until a signal says to stop."""
+    Server(app, settings).run()
+
+
+def main(
+    service: str,
+    create: Callable[[Settings], App],
+    *,
+    port: int,
+    version: str,
+    migrations: Path | None = None,
+    calls: Iterable[str] = ("auth-service",),
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Be the command `python -m <name>_service`: serve, `migrate`, or print the `openapi` document.
+
+    Args:
+        service: The service's name.
+        create: Makes the app from settings.
+        port: Where it listens without `PORT`.
+        version: Its version.
+        migrations: Its folder of migrations.
+        calls: The services that it calls.
+        arguments: Instead of the command line's.
+
+    Returns:
+        The exit status: 0, or 2 for settings that are wrong.
+    """
+    parser = argparse.ArgumentParser(prog=service, description=f"{service} {version}")
+    commands = ["serve", "migrate", "openapi"]
+    parser.add_argument("command", nargs="?", choices=commands, default="serve")
+    command = parser.parse_args(arguments).command
+    try:
+        settings = Settings.from_env(service, port=port, version=version, calls=calls)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if command == "openapi":
+        print(json.dumps(create(settings).openapi(), indent=2))
+        return 0
+    configure(LoggerConfig.from_env(service))
+    if command == "migrate":
+        for report in asyncio.run(deploy(settings, migrations)):
+            print(report)
+        return 0
+    run(create(settings), settings)
+    return 0

@@ -1,0 +1,246 @@
+"""What the tests share: a database with the chassis's tables, tokens, and a small service of notes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import pytest
+from fastapi import Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from mtenant_chassis import (
+    App,
+    Audit,
+    CurrentChassis,
+    CurrentPrincipal,
+    IfMatch,
+    Mail,
+    Page,
+    PageQuery,
+    RequiredIfMatch,
+    Router,
+    Tenant,
+    Tx,
+    authenticated,
+    body_limit,
+    create_app,
+    idempotent,
+    public,
+    raises,
+    requires,
+    services_only,
+    set_etag,
+    set_static,
+)
+from mtenant_chassis.testing import Issuer, Place
+from mtenant_errors import Conflict, NotFound, TooManyRequests, Unprocessable
+
+DEADLINE = 30.0  # seconds; only a test that fails waits so long
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def place(postgres_dsn: str) -> Place:
+    """A database that all tests of the session share; each makes tenants of its own."""
+    return Place.make(postgres_dsn)
+
+
+@pytest.fixture
+def issuer() -> Issuer:
+    return Issuer()
+
+
+@pytest.fixture
+def acme(place: Place) -> str:
+    """A tenant with the chassis's tables and a table of notes."""
+    return _with_notes(place)
+
+
+@pytest.fixture
+def other(place: Place) -> str:
+    """Another one."""
+    return _with_notes(place)
+
+
+def _with_notes(place: Place) -> str:
+    tenant = place.tenant()
+    place.rows(
+        f"set role {place.migrate.owner}; create table tenant_{tenant}.notes"
+        " (id uuid primary key, title text not null unique, version int not null default 1,"
+        " created_at timestamptz not null default clock_timestamp())"
+    )
+    return tenant
+
+
+class NewNote(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    title: str = Field(min_length=1, max_length=100)
+    labels: dict[str, int] = {}
+
+
+class Note(BaseModel):
+    id: UUID
+    title: str
+    version: int
+    created_at: datetime
+
+
+class NoteNotFound(NotFound):
+    code, message = "NOTE_NOT_FOUND", "there is no such note"
+
+
+class NoteForbidden(Unprocessable):
+    code, message = "NOTE_FORBIDDEN", "such a note is against the rules"
+
+
+class NoteTaken(Conflict):
+    code, message = "NOTE_TAKEN", "there is such a note"
+
+
+def notes_router() -> Router:  # noqa: C901 - many small routes
+    """Return the routes of a service of notes, with everything that the chassis has."""
+    router = Router(prefix="/api/notes", tags=["notes"])
+
+    @router.get("", dependencies=[requires("notes:read")])
+    async def list_notes(
+        tenant: Tenant, page: PageQuery, like: Annotated[str | None, Query(max_length=50)] = None
+    ) -> Page[Note]:
+        at, last = page.after(datetime, UUID, of=("newest", like)) or (None, None)
+        rows = await tenant.fetch_all(
+            "select * from notes where (%(like)s::text is null or title like %(like)s) and"
+            " (%(at)s::timestamptz is null or (created_at, id) < (%(at)s, %(id)s))"
+            " order by created_at desc, id desc limit %(limit)s",
+            {"like": like, "at": at, "id": last, "limit": page.limit + 1},
+            row=Note,
+        )
+        return page.of(rows, key=lambda note: (note.created_at, note.id))
+
+    @router.post("", status_code=201, dependencies=[requires("notes:write"), idempotent()])
+    async def create(note: NewNote, tx: Tx, audit: Audit, response: Response) -> Note:
+        made = await tx.fetch_one(
+            "insert into notes (id, title) values (%s, %s) returning *",
+            [uuid4(), note.title],
+            row=Note,
+        )
+        await audit.record(tx, "note.created", "note", made.id, after={"title": made.title})
+        if note.title == "forbidden":
+            raise NoteForbidden
+        if note.title == "busy":
+            raise TooManyRequests
+        if note.title == "broken":
+            raise RuntimeError("CANARY of the program")
+        set_etag(response, made.version)
+        return made
+
+    @router.get("/static", dependencies=[authenticated()])
+    async def static(response: Response) -> list[str]:
+        set_static(response, b"a b", seconds=60)
+        return ["a", "b"]
+
+    @router.get("/me", dependencies=[authenticated()])
+    async def me(user: CurrentPrincipal) -> str:
+        return user.key
+
+    @router.get("/open", dependencies=[public()])
+    async def open_to_all() -> str:
+        return "hello"
+
+    @router.get("/lost", dependencies=[public()])
+    async def lost(tenant: Tenant) -> str:
+        return tenant.id
+
+    @router.get("/internal", dependencies=[services_only("notes:read")])
+    async def internal(user: CurrentPrincipal) -> str:
+        return user.key
+
+    @router.post("/large", dependencies=[requires("notes:write"), body_limit(3 * 1024 * 1024)])
+    async def large(text: list[str]) -> int:
+        return sum(len(one) for one in text)
+
+    @router.post("/mail", status_code=202, dependencies=[requires("notes:write")])
+    async def mail(note: NewNote, tx: Tx, chassis: CurrentChassis) -> None:
+        await chassis.mailer.add(
+            tx, Mail(to="ada@example.com", subject=note.title, text="the token is s3cr3t-t0ken")
+        )
+        if note.title == "rolled back":
+            raise NoteForbidden
+
+    @router.get("/{note_id}", dependencies=[requires("notes:read")])
+    async def get(note_id: UUID, tenant: Tenant, response: Response) -> Note:
+        note = await tenant.fetch_optional("select * from notes where id = %s", [note_id], row=Note)
+        if note is None:
+            raise NoteNotFound
+        set_etag(response, note.version)
+        return note
+
+    @router.patch("/{note_id}", dependencies=[requires("notes:write")], responses=raises(409))
+    async def rename(note_id: UUID, note: NewNote, tx: Tx, if_match: IfMatch) -> Note:
+        query = "select * from notes where id = %s for update"
+        found = await tx.fetch_optional(query, [note_id], row=Note)
+        if found is None:
+            raise NoteNotFound
+        if_match.check(found.version)
+        return await tx.fetch_one(
+            "update notes set title = %s, version = version + 1 where id = %s returning *",
+            [note.title, note_id],
+            row=Note,
+        )
+
+    @router.delete("/{note_id}", status_code=204, dependencies=[requires("notes:delete")])
+    async def delete(note_id: UUID, tx: Tx, if_match: RequiredIfMatch) -> None:
+        found = await tx.fetch_optional(
+            "select * from notes where id = %s for update", [note_id], row=Note
+        )
+        if found is None:
+            raise NoteNotFound
+        if_match.check(found.version)
+        await tx.execute("delete from notes where id = %s", [note_id])
+
+    return router
+
+
+MakeApp = Callable[..., App]
+
+
+@pytest.fixture
+def notes_app(place: Place, issuer: Issuer) -> MakeApp:
+    """Make the app of the notes; settings and parts may be changed."""
+
+    def make(service: str = "note-service", /, *, more: Any = (), **changes: Any) -> App:
+        parts = {
+            name: changes.pop(name)
+            for name in ("keys", "mail", "transport", "startup", "tracer_provider", "events")
+            if name in changes
+        }
+        return create_app(
+            place.settings(service, **changes),
+            routers=[notes_router(), *more],
+            **{"keys": issuer.keys, **parts},
+        )
+
+    return make
+
+
+Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """Wait until a predicate holds, and fail if it does not in time."""
+
+    async def wait(predicate: Callable[[], object]) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while not predicate():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            await asyncio.sleep(0.005)
+
+    return wait
