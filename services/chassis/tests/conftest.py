@@ -106,7 +106,7 @@ class NoteTaken(Conflict):
     code, message = "NOTE_TAKEN", "there is such a note"
 
 
-def notes_router() -> Router:  # noqa: C901 - many small routes
+def notes_router() -> Router:
     """Return the routes of a service of notes, with everything that the chassis has."""
     router = Router(prefix="/api/notes", tags=["notes"])
 

@@ -8,8 +8,8 @@ import httpx2 as httpx
 import pytest
 
 from mtenant_chassis import Router, create_app, idempotent, requires
-from mtenant_chassis.testing import Issuer, Place, running
 from mtenant_chassis.tenancy import Tx
+from mtenant_chassis.testing import Issuer, Place, running
 
 pytestmark = pytest.mark.anyio
 
@@ -97,10 +97,11 @@ async def test_an_invalid_request_is_kept_too(
     assert again.headers["idempotent-replayed"] == "true"
 
 
-@pytest.mark.parametrize(("title", "status"), [("broken", 500), ("busy", 429)])
+@pytest.mark.parametrize("case", [("broken", 500), ("busy", 429)], ids=["a fault", "a rate"])
 async def test_what_may_succeed_later_is_not_kept(
-    notes_app: Any, place: Place, issuer: Issuer, acme: str, title: str, status: int
+    notes_app: Any, place: Place, issuer: Issuer, acme: str, case: tuple[str, int]
 ) -> None:
+    title, status = case
     async with running(notes_app()) as client:
         member = issuer.bearer(acme, "member")
         first, again = await send(client, member, title), await send(client, member, title)
@@ -128,7 +129,11 @@ async def test_what_is_no_key_is_refused(
     notes_app: Any, place: Place, issuer: Issuer, acme: str, key: str
 ) -> None:
     async with running(notes_app()) as client:
-        fields = [*issuer.bearer(acme, "member").items(), ("idempotency-key", key.encode("utf-8"))]
+        token = issuer.token(acme, "member")
+        fields = [
+            (b"authorization", f"Bearer {token}".encode()),
+            (b"idempotency-key", key.encode("utf-8")),
+        ]
         answer = await client.post("/api/notes", headers=fields, json={"title": "a"})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "IDEMPOTENCY_KEY_INVALID")

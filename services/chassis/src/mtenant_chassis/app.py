@@ -102,11 +102,13 @@ def create_app(
     )
     app.state.chassis = chassis
     problems.install(app)
+    app.state.own_routes = []
     for router in (health_router(), *routers):
         if not isinstance(router, Router):
             raise TypeError(
                 "a service's routers are mtenant_chassis.Router: theirs say who may call"
             )
+        app.state.own_routes += router.routes
         app.include_router(router)
     # The last one that is added is the outermost.
     app.add_middleware(TenantMiddleware, database=chassis, resolve=tenant_name)

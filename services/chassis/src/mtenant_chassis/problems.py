@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import PydanticKnownError
 from starlette.exceptions import HTTPException
 
-from mtenant_errors import AppError, BadRequest, InternalServerError, codes
+from mtenant_errors import AppError, BadRequest, InternalServerError, MethodNotAllowed, codes
 from mtenant_errors.exceptions import CLASSES
 
 _FROM_SCHEMA: Final = frozenset(
@@ -46,10 +46,21 @@ def install(app: FastAPI) -> None:
     """Let the framework's own errors be raised as ours; `ErrorMiddleware` outside answers them."""
 
     async def answer(request: Request, exc: Exception) -> Response:
+        if isinstance(exc, HTTPException) and exc.status_code == 405:
+            raise MethodNotAllowed(headers={"Allow": _allowed(request)}) from exc
         raise translate(exc, known_names(request.app)) from exc
 
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)
+
+
+def _allowed(request: Request) -> str:
+    # The router names the methods of the first route that has the path; a path may have several.
+    path, found = request.scope["path"], set()
+    for route in request.app.state.own_routes:
+        if route.path_regex.match(path):
+            found |= route.methods
+    return ", ".join(sorted(found))
 
 
 def translate(exc: Exception, known: Iterable[str] = ()) -> AppError:

@@ -54,10 +54,11 @@ class LocalValidation:
         if key is None:
             raise InvalidToken(internal="signed with a key that is not published")
         said = read_token(token, key, issuer=self._issuer, audiences=self._audiences)
-        self._good[digest] = self._keys.generation, said.principal
+        principal = said.principal
+        self._good[digest] = self._keys.generation, principal
         while len(self._good) > _REMEMBERED:
             self._good.popitem(last=False)
-        return said.principal
+        return principal
 
 
 class RemoteValidation:
