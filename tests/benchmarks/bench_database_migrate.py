@@ -195,7 +195,9 @@ def main() -> int:
                 await one.register(FILES)
 
         asyncio.run(register())
-        return report("database_migrate", [provisioning(dsn), *fleet(prepare(admin, "bench_migrate_fleet"))])
+        return report(
+            "database_migrate", [provisioning(dsn), *fleet(prepare(admin, "bench_migrate_fleet"))]
+        )
 
 
 if __name__ == "__main__":
