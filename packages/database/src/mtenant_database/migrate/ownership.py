@@ -77,13 +77,11 @@ class Effect:
     @classmethod
     def parse(cls, locks: str, catalog: str) -> Effect:
         """Read what `select_locks` and `select_catalog` answer."""
-        touched: dict[int, Touched] = {}
-        for oid, kind, names, table, mode in json.loads(locks):
-            known = touched.get(oid)
-            modes = frozenset([mode]) | (known.modes if known is not None else frozenset())
+        touched = []
+        for oid, kind, names, table, modes in json.loads(locks):
             schema, name = names or (None, None)
-            touched[oid] = Touched(oid, schema, name, kind, table, modes)
-        return cls(tuple(touched.values()), Catalog.parse(catalog))
+            touched.append(Touched(oid, schema, name, kind, table, frozenset(modes)))
+        return cls(tuple(touched), Catalog.parse(catalog))
 
 
 def made(before: Catalog, effect: Effect, ledger: Ledger, place: Place, component: str) -> set[str]:
@@ -147,12 +145,15 @@ def select_catalog(place: Place) -> sql.Composed:
 
 def select_locks() -> sql.SQL:
     """Return the query that reads the strong locks of the running transaction as one JSON value."""
-    # Functions and a subquery, not joins: what the planner thinks of pg_locks' size does not matter.
+    # Functions, not pg_locks and joins: it is planned once for each file of each tenant.
     return sql.SQL(
         "SELECT coalesce(json_agg(json_build_array(l.relation::int8, o.type, o.object_names,"
         " CASE o.type WHEN 'index' THEN (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i"
-        " WHERE i.indexrelid = l.relation) END, l.mode)), '[]') FROM (SELECT * FROM pg_catalog.pg_locks"
-        " WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND database <> 0"
-        " AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')) l,"
+        " WHERE i.indexrelid = l.relation) END, l.modes)), '[]')"
+        " FROM (SELECT relation, array_agg(mode) modes"
+        " FROM pg_catalog.pg_lock_status() WHERE pid = pg_catalog.pg_backend_pid()"
+        " AND locktype = 'relation' AND database <> 0"
+        " AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')"
+        " GROUP BY relation) l,"
         " LATERAL pg_catalog.pg_identify_object_as_address(1259, l.relation, 0) o;"
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from psycopg import sql
 
@@ -20,7 +22,8 @@ from mtenant_database.migrate.transaction import first_value, in_transaction
 from mtenant_database.migrate.work import Done, Work
 from mtenant_errors import AppError
 
-_COMPONENTS = (
+_DUPLICATE_SCHEMA: Final = "42P06"
+_COMPONENTS: Final = (
     "SELECT coalesce(json_agg(json_build_array(name, head, contracted)), '[]')"
     " FROM (SELECT * FROM shared.components ORDER BY name{}) components"
 )
@@ -61,8 +64,7 @@ async def provision(
         work = Work(link, place, settings, fresh=True)
 
         async def begin(link: Link) -> _Wanted:
-            await _begin(link, place, settings)
-            _, wanted = await _wanted(link, place)
+            _, wanted = await _wanted(link, place, ahead=await _begin(link, place, settings))
             return wanted
 
         wanted = await in_transaction(link, settings, begin, lock=place, durable=False)
@@ -70,7 +72,7 @@ async def provision(
         try:
             while True:
                 await _walk(work, wanted, made)
-                work.fresh = False  # from here on it has to reach the disk
+                work.fresh = False
                 if (moved := await _activate(work)) is None:
                     return made
                 wanted, work.fresh = moved, True
@@ -79,7 +81,8 @@ async def provision(
             raise
 
 
-async def _begin(link: Link, place: Place, settings: MigrateSettings) -> None:
+async def _begin(link: Link, place: Place, settings: MigrateSettings) -> list[sql.Composed]:
+    """Take the id; return the statements that make the schema, none if somebody began before."""
     tenant = sql.Literal(place.tenant)
     new = sql.SQL(
         "INSERT INTO shared.tenants (id) VALUES ({}) ON CONFLICT DO NOTHING RETURNING id"
@@ -88,18 +91,9 @@ async def _begin(link: Link, place: Place, settings: MigrateSettings) -> None:
         status = await first_value(link, registry.select_status(str(place.tenant)))
         if status != "provisioning":
             raise TenantExists(tenant=place.tenant, status=status)
-        return
+        return []
     schema = sql.SQL("CREATE SCHEMA {};").format(sql.Identifier(place.schema))
-    statements = [schema, create_ledger(place), *grants(place, settings)]
-    try:
-        await link.run("".join(part.as_string() for part in statements))
-    except ScriptFailed as exc:
-        if exc.sqlstate == "42P06":  # duplicate_schema
-            raise TenantExists(
-                f"schema {place.schema} is there, and the registry does not know it: "
-                "adopt it, or drop it"
-            ) from exc.error
-        raise
+    return [schema, create_ledger(place), *grants(place, settings)]
 
 
 def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
@@ -119,17 +113,31 @@ def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
     return [sql.SQL(text).format(**names) for text in said]
 
 
-async def _wanted(link: Link, place: Place, *, shared: bool = False) -> tuple[str | None, _Wanted]:
-    """Return the tenant's status, and what is wanted of it."""
+async def _wanted(
+    link: Link, place: Place, *, shared: bool = False, ahead: Iterable[sql.Composable] = ()
+) -> tuple[str | None, _Wanted]:
+    """Return the tenant's status, and what is wanted of it.
+
+    Raises:
+        TenantExists: One of the statements `ahead` makes a schema that is there.
+    """
     components = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if shared else ""))
     # Three statements: the last one sees what the one before it may have waited for.
     said = (
+        *ahead,
         registry.select_status(str(place.tenant)),
         components,
         sql.SQL(";"),
         select_registered(),
     )
-    results = await link.run("".join(part.as_string() for part in said))
+    try:
+        results = await link.run("".join(part.as_string() for part in said))
+    except ScriptFailed as exc:
+        if exc.sqlstate != _DUPLICATE_SCHEMA:
+            raise
+        raise TenantExists(
+            f"schema {place.schema} is there, and the registry does not know it: adopt it, or drop it"
+        ) from exc.error
     rows = json.loads(text_of(results[-2]) or "[]")
     target = Target(
         {name: head for name, head, _ in rows}, {name: until for name, _, until in rows}
@@ -179,7 +187,9 @@ async def _activate(work: Work) -> _Wanted | None:
 
 def _activation(work: Work) -> list[sql.Composed]:
     row = sql.SQL(
-        "UPDATE shared.tenants SET status = 'active', error = NULL, updated_at = now() WHERE id = {};"
+        # What came before need not have reached the disk; with this it does.
+        "SET LOCAL synchronous_commit TO DEFAULT;"
+        " UPDATE shared.tenants SET status = 'active', error = NULL, updated_at = now() WHERE id = {};"
     ).format(sql.Literal(work.place.tenant))
     return [row, *_admission(work.place, work.settings)]
 

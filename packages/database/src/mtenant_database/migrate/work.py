@@ -83,6 +83,7 @@ class Work:
         self.fresh = fresh
         self.retries = 0
         self._left: tuple[Ledger, Catalog] | None = None
+        self._opening: list[PGresult] | None = None
 
     async def step(self, choose: Choose) -> Done | None:
         """Make the first of the steps that `choose` finds for the ledger; None if it finds none.
@@ -140,11 +141,11 @@ class Work:
 
     async def open(self) -> Opened:
         """Begin a transaction, take the schema's lock, and read ledger and catalog; all in one message."""
-        reading = [books.select_ledger(self.place)]
-        if self._left is None:
-            reading.append(ownership.select_catalog(self.place))
+        results, self._opening = self._opening, None
+        reading = self._reading()
         try:
-            results = await self.link.run(_text(self._begin(), *reading))
+            if results is None:
+                results = await self.link.run(_text(self._begin(), *reading))
         except ScriptFailed as exc:
             await self.link.rollback()
             if exc.sqlstate == LOCKED_OUT and self.place.tenant is not None:
@@ -161,6 +162,12 @@ class Work:
             catalog = Catalog.parse(await self._value(ownership.select_catalog(self.place)))
         return Opened(ledger, catalog, suspended=False)
 
+    def _reading(self) -> list[sql.Composable]:
+        reading: list[sql.Composable] = [books.select_ledger(self.place)]
+        if self._left is None:
+            reading.append(ownership.select_catalog(self.place))
+        return reading
+
     async def commit(self, opened: Opened, *statements: sql.Composable) -> None:
         """Write what is to be recorded, and commit."""
         if opened.suspended:
@@ -170,6 +177,18 @@ class Work:
         try:
             await self.link.run(_text(*statements, sql.SQL(preamble.COMMIT)))
         except ScriptFailed as exc:
+            raise self.error(exc) from exc.error
+
+    async def _commit_and_open(self, left: tuple[Ledger, Catalog], record: sql.Composable) -> None:
+        """Commit a step, and begin the next transaction in the same message."""
+        self._left = left
+        commit = sql.SQL(f"{preamble.COMMIT};")
+        try:
+            self._opening = await self.link.run(
+                _text(record, commit, self._begin(), *self._reading())
+            )
+        except ScriptFailed as exc:
+            self._left = None
             raise self.error(exc) from exc.error
 
     def recorded(self, ledger: Ledger, components: Iterable[str] | None = None) -> sql.Composable:
@@ -216,9 +235,11 @@ class Work:
             spent = round((time.perf_counter() - start) * 1000)
             record = books.insert_entry(self.place, entry, spent)
             ledger = opened.ledger.and_(entry)
-        await self.commit(opened, record, self.recorded(ledger, [one.component]))
-        # While nobody uses the schema it stays as it was left.
-        self._left = (ledger, effect.after) if self.fresh else None
+        record = sql.Composed([record, self.recorded(ledger, [one.component])])
+        if self.fresh:  # nobody uses the schema: it stays as it was left, and there is more to come
+            await self._commit_and_open((ledger, effect.after), record)
+        else:
+            await self.commit(opened, record)
 
     async def _run_script(self, opened: Opened, step: Step) -> Effect:
         script = step.script
