@@ -12,7 +12,6 @@ from typing import Final, Self
 import psycopg
 from psycopg import generators, pq
 from psycopg.abc import PQGen
-from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGresult
 
 from mtenant_database.migrate.errors import MigrationFailed
@@ -100,7 +99,8 @@ class Link:
         if self._connection is None or self._connection.closed:
             try:
                 self._connection = await psycopg.AsyncConnection.connect(
-                    make_conninfo(self._conninfo, application_name="mtenant-db"),
+                    self._conninfo,
+                    application_name="mtenant-db",
                     autocommit=True,
                     prepare_threshold=None,
                 )

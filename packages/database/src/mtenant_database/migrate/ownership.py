@@ -18,12 +18,12 @@ from psycopg import sql
 from mtenant_database.migrate.errors import RuleBroken
 from mtenant_database.migrate.ledger import LEDGER, Ledger, Place
 
-# Below, classes of pg_depend are 1247 pg_type, 1259 pg_class, 2615 pg_namespace (catalog/pg_*.h): these never change.
+# Below, classes of pg_depend are 1247 pg_type, 1259 pg_class, 2615 pg_namespace (catalog/pg_*.h), and the
+# namespace 99 is pg_toast: these never change.
 # A foreign key to the registry is what a tenant's file may do outside of its schema.
 _FOREIGN_KEY: Final = frozenset({"ShareRowExclusiveLock"})
 _SYSTEM: Final = ("pg_catalog", "pg_toast", "information_schema", "pg_temp_", "pg_toast_temp_")
-# What pg_identify_object_as_address calls them; an index is its table's, TOAST is nobody's.
-_RELATIONS: Final = frozenset({"table", "view", "materialized view", "sequence", "foreign table"})
+_RELATIONS: Final = "rpvmSf"  # pg_class.relkind: tables, views, sequences; an index is its table's
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ class Effect:
     def parse(cls, locks: str, catalog: str) -> Effect:
         """Read what `select_locks` and `select_catalog` answer."""
         touched = []
-        for oid, kind, names, table, modes in json.loads(locks):
-            schema, name = names or (None, None)
+        for oid, kind, schema, name, table, modes in json.loads(locks):
             touched.append(Touched(oid, schema, name, kind, table, frozenset(modes)))
         return cls(tuple(touched), Catalog.parse(catalog))
 
@@ -92,6 +91,7 @@ def made(before: Catalog, effect: Effect, ledger: Ledger, place: Place, componen
         for one in effect.touched
         if one.schema == place.schema
         and one.name is not None
+        and one.kind is not None
         and one.kind in _RELATIONS
         and (one.oid not in before.relations or owners.get(one.name) != component)
     }
@@ -145,15 +145,15 @@ def select_catalog(place: Place) -> sql.Composed:
 
 def select_locks() -> sql.SQL:
     """Return the query that reads the strong locks of the running transaction as one JSON value."""
-    # Functions, not pg_locks and joins: it is planned once for each file of each tenant.
+    # pg_lock_status() is what pg_locks shows: this is planned once for each file of each tenant.
     return sql.SQL(
-        "SELECT coalesce(json_agg(json_build_array(l.relation::int8, o.type, o.object_names,"
-        " CASE o.type WHEN 'index' THEN (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i"
-        " WHERE i.indexrelid = l.relation) END, l.modes)), '[]')"
-        " FROM (SELECT relation, array_agg(mode) modes"
+        "SELECT coalesce(json_agg(json_build_array(l.relation::int8, c.relkind,"
+        " (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace), c.relname, CASE WHEN c.relkind IN ('i', 'I') THEN"
+        " (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i WHERE i.indexrelid = c.oid) END,"
+        " l.modes)), '[]') FROM (SELECT relation, array_agg(mode) modes"
         " FROM pg_catalog.pg_lock_status() WHERE pid = pg_catalog.pg_backend_pid()"
         " AND locktype = 'relation' AND database <> 0"
         " AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')"
-        " GROUP BY relation) l,"
-        " LATERAL pg_catalog.pg_identify_object_as_address(1259, l.relation, 0) o;"
+        " GROUP BY relation) l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation"
+        " WHERE c.relnamespace IS DISTINCT FROM 99;"
     )

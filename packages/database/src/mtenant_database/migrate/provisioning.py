@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from psycopg import sql
+from psycopg.pq.abc import PGresult
 
 from mtenant_database.migrate import planner, registry
 from mtenant_database.migrate.errors import AdoptionRefused, TenantExists, UnknownTenant
@@ -23,10 +24,6 @@ from mtenant_database.migrate.work import Done, Work
 from mtenant_errors import AppError
 
 _DUPLICATE_SCHEMA: Final = "42P06"
-_COMPONENTS: Final = (
-    "SELECT coalesce(json_agg(json_build_array(name, head, contracted)), '[]')"
-    " FROM (SELECT * FROM shared.components ORDER BY name{}) components"
-)
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,7 @@ async def provision(
         work = Work(link, place, settings, fresh=True)
 
         async def begin(link: Link) -> _Wanted:
-            _, wanted = await _wanted(link, place, ahead=await _begin(link, place, settings))
-            return wanted
+            return await _wanted(link, place, ahead=await _begin(link, place, settings))
 
         wanted = await in_transaction(link, settings, begin, lock=place, durable=False)
         made: list[Done] = []
@@ -73,9 +69,10 @@ async def provision(
             while True:
                 await _walk(work, wanted, made)
                 work.fresh = False
-                if (moved := await _activate(work)) is None:
+                if await _activate(work, wanted):
                     return made
-                wanted, work.fresh = moved, True
+                wanted = await in_transaction(link, settings, lambda one: _wanted(one, place))
+                work.fresh = True
         except AppError as exc:
             await _note(link, settings, place, exc)
             raise
@@ -113,23 +110,13 @@ def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
     return [sql.SQL(text).format(**names) for text in said]
 
 
-async def _wanted(
-    link: Link, place: Place, *, shared: bool = False, ahead: Iterable[sql.Composable] = ()
-) -> tuple[str | None, _Wanted]:
-    """Return the tenant's status, and what is wanted of it.
+async def _wanted(link: Link, place: Place, *, ahead: Iterable[sql.Composable] = ()) -> _Wanted:
+    """Return what is wanted of a tenant, after running statements.
 
     Raises:
-        TenantExists: One of the statements `ahead` makes a schema that is there.
+        TenantExists: One of them makes a schema that is there.
     """
-    components = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if shared else ""))
-    # Three statements: the last one sees what the one before it may have waited for.
-    said = (
-        *ahead,
-        registry.select_status(str(place.tenant)),
-        components,
-        sql.SQL(";"),
-        select_registered(),
-    )
+    said = (*ahead, _select_target(), select_registered())
     try:
         results = await link.run("".join(part.as_string() for part in said))
     except ScriptFailed as exc:
@@ -138,11 +125,19 @@ async def _wanted(
         raise TenantExists(
             f"schema {place.schema} is there, and the registry does not know it: adopt it, or drop it"
         ) from exc.error
-    rows = json.loads(text_of(results[-2]) or "[]")
-    target = Target(
-        {name: head for name, head, _ in rows}, {name: until for name, _, until in rows}
-    )
-    return text_of(results[-3]), _Wanted(target, parse_registered(text_of(results[-1])))
+    return _Wanted(_parse_target(results[-2]), parse_registered(text_of(results[-1])))
+
+
+def _select_target(*, shared: bool = False) -> sql.Composed:
+    return sql.SQL(
+        "SELECT coalesce(json_agg(json_build_array(name, head, contracted)), '[]')"
+        " FROM (SELECT * FROM shared.components ORDER BY name{}) components;"
+    ).format(sql.SQL(" FOR SHARE" if shared else ""))
+
+
+def _parse_target(result: PGresult) -> Target:
+    rows = json.loads(text_of(result) or "[]")
+    return Target({name: head for name, head, _ in rows}, {name: until for name, _, until in rows})
 
 
 async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
@@ -155,24 +150,24 @@ async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
             return
 
 
-async def _activate(work: Work) -> _Wanted | None:
-    """Make the tenant active; or return what is wanted now, because a head has moved."""
+async def _activate(work: Work, wanted: _Wanted) -> bool:
+    """Make the tenant active; tell whether that could be done, or something else is wanted by now."""
     link, place = work.link, work.place
 
-    async def attempt() -> _Wanted | None:
+    async def attempt() -> bool:
         opened = await work.open()
         try:
             # FOR SHARE: until this transaction ends nobody registers anything, and whoever waits to
             # do so will find this tenant among the active ones.
-            status, wanted = await _wanted(link, place, shared=True)
-            if status == "active":  # somebody else was faster
-                await link.rollback()
-                return None
-            if status != "provisioning":
+            question = registry.select_status(str(place.tenant)), _select_target(shared=True)
+            results = await link.run("".join(part.as_string() for part in question))
+            status, target = text_of(results[-2]), _parse_target(results[-1])
+            if status not in {"provisioning", "active"}:
                 raise UnknownTenant(tenant=place.tenant, wanted="being provisioned")  # noqa: TRY301 -- the way out is the same
-            if planner.plan(wanted.history, opened.ledger, wanted.target, str(place)):
+            left = planner.plan(wanted.history, opened.ledger, wanted.target, str(place))
+            if status == "active" or left or target != wanted.target:
                 await link.rollback()
-                return wanted
+                return status == "active"  # somebody else was faster
             await work.commit(opened, *_activation(work), work.recorded(opened.ledger))
         except ScriptFailed as exc:
             await link.rollback()
@@ -180,7 +175,7 @@ async def _activate(work: Work) -> _Wanted | None:
         except BaseException:
             await link.close()
             raise
-        return None
+        return True
 
     return await patiently(attempt, work.settings, str(place))
 

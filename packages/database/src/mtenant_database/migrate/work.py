@@ -156,17 +156,18 @@ class Work:
         check_lock(results[-1 - len(reading)])
         if self._left is None:
             return _opened(results, suspended=False)
-        ledger, (known, catalog) = Ledger.parse(text_of(results[-1]) or "[]"), self._left
-        if [entry.position for entry in ledger] != [entry.position for entry in known]:
-            # Somebody else is setting it up, too.
-            catalog = Catalog.parse(await self._value(ownership.select_catalog(self.place)))
+        ledger, catalog = self._left
+        if text_of(results[-1]) != ledger.positions:  # somebody else is setting it up, too
+            return _opened(await self._run_all(self._reading_all()), suspended=False)
         return Opened(ledger, catalog, suspended=False)
 
     def _reading(self) -> list[sql.Composable]:
-        reading: list[sql.Composable] = [books.select_ledger(self.place)]
         if self._left is None:
-            reading.append(ownership.select_catalog(self.place))
-        return reading
+            return self._reading_all()
+        return [books.select_positions(self.place)]
+
+    def _reading_all(self) -> list[sql.Composable]:
+        return [books.select_ledger(self.place), ownership.select_catalog(self.place)]
 
     async def commit(self, opened: Opened, *statements: sql.Composable) -> None:
         """Write what is to be recorded, and commit."""
@@ -174,22 +175,17 @@ class Work:
             statements += (
                 sql.SQL("REVOKE USAGE ON SCHEMA {} FROM CURRENT_USER;").format(self._schema),
             )
-        try:
-            await self.link.run(_text(*statements, sql.SQL(preamble.COMMIT)))
-        except ScriptFailed as exc:
-            raise self.error(exc) from exc.error
+        await self._run_all([*statements, sql.SQL(preamble.COMMIT)])
 
     async def _commit_and_open(self, left: tuple[Ledger, Catalog], record: sql.Composable) -> None:
         """Commit a step, and begin the next transaction in the same message."""
         self._left = left
         commit = sql.SQL(f"{preamble.COMMIT};")
         try:
-            self._opening = await self.link.run(
-                _text(record, commit, self._begin(), *self._reading())
-            )
-        except ScriptFailed as exc:
+            self._opening = await self._run_all([record, commit, self._begin(), *self._reading()])
+        except BaseException:
             self._left = None
-            raise self.error(exc) from exc.error
+            raise
 
     def recorded(self, ledger: Ledger, components: Iterable[str] | None = None) -> sql.Composable:
         """Return the statements that bring the registry in step with what the ledger will say.
@@ -289,12 +285,7 @@ class Work:
             raise self.error(denied) from denied.error
         # The owner may not use it either; for this transaction, which nobody sees, it may.
         grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO CURRENT_USER;").format(self._schema)
-        reading = [books.select_ledger(self.place), ownership.select_catalog(self.place)]
-        try:
-            results = await self.link.run(_text(grant, *reading))
-        except ScriptFailed as exc:
-            raise self.error(exc) from exc.error
-        return _opened(results, suspended=True)
+        return _opened(await self._run_all([grant, *self._reading_all()]), suspended=True)
 
     def _explain_absence(self, exc: ScriptFailed, status: str | None = None) -> None:
         if status is None and exc.sqlstate not in ABSENT:
@@ -304,9 +295,9 @@ class Work:
         if exc.sqlstate in ABSENT:
             raise NotInstalled(where=str(self.place)) from exc.error
 
-    async def _value(self, question: sql.Composable) -> str:
+    async def _run_all(self, statements: Iterable[sql.Composable]) -> list[PGresult]:
         try:
-            return await self.link.value(question.as_string()) or "[]"
+            return await self.link.run(_text(*statements))
         except ScriptFailed as exc:
             raise self.error(exc) from exc.error
 
