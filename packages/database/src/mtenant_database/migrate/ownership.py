@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg import sql
 
@@ -50,16 +50,15 @@ class Catalog:
         return cls(relations, frozenset(types))
 
 
-@dataclass(frozen=True)
-class Touched:
+class Touched(NamedTuple):
     """A relation on which the transaction holds a strong lock; the names are None once it is gone."""
 
     oid: int
+    kind: str | None
     schema: str | None
     name: str | None
-    kind: str | None
     table: int | None
-    modes: frozenset[str]
+    modes: list[str]
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,15 @@ class Effect:
     @classmethod
     def parse(cls, locks: str, catalog: str) -> Effect:
         """Read what `select_locks` and `select_catalog` answer."""
-        touched = []
-        for oid, kind, schema, name, table, modes in json.loads(locks):
-            touched.append(Touched(oid, schema, name, kind, table, frozenset(modes)))
-        return cls(tuple(touched), Catalog.parse(catalog))
+        touched = tuple(
+            Touched(oid, kind, schema and _unquoted(schema), *rest)
+            for oid, kind, schema, *rest in json.loads(locks)
+        )
+        return cls(touched, Catalog.parse(catalog))
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def made(before: Catalog, effect: Effect, ledger: Ledger, place: Place, component: str) -> set[str]:
@@ -120,7 +124,7 @@ def _broken(
         known = before.relations.get(one.table if one.table is not None else one.oid)
         if one.schema not in (None, place.schema):
             registry = (one.schema, one.name) == ("shared", "tenants")
-            if not (registry and one.modes <= _FOREIGN_KEY):
+            if not (registry and _FOREIGN_KEY.issuperset(one.modes)):
                 yield f"it makes or alters {one.schema}.{one.name}, which is outside of the schema"
         elif known is not None and owners.get(known, component) != component:
             yield f"it alters {known}, which belongs to the component {owners[known]}"
@@ -143,12 +147,19 @@ def select_catalog(place: Place) -> sql.Composed:
     ).format(sql.Literal(quoted))
 
 
+def select_ledger_id(place: Place) -> sql.Composed:
+    """Return the query that reads what the `Catalog` of a schema with nothing but a ledger has."""
+    return sql.SQL("SELECT {}::pg_catalog.regclass::int8;").format(
+        sql.Literal(place.ledger.as_string())
+    )
+
+
 def select_locks() -> sql.SQL:
     """Return the query that reads the strong locks of the running transaction as one JSON value."""
     # pg_lock_status() is what pg_locks shows: this is planned once for each file of each tenant.
     return sql.SQL(
         "SELECT coalesce(json_agg(json_build_array(l.relation::int8, c.relkind,"
-        " (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace), c.relname, CASE WHEN c.relkind IN ('i', 'I') THEN"
+        " c.relnamespace::pg_catalog.regnamespace, c.relname, CASE WHEN c.relkind IN ('i', 'I') THEN"
         " (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i WHERE i.indexrelid = c.oid) END,"
         " l.modes)), '[]') FROM (SELECT relation, array_agg(mode) modes"
         " FROM pg_catalog.pg_lock_status() WHERE pid = pg_catalog.pg_backend_pid()"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from psycopg import sql
 from psycopg.pq.abc import PGresult
 
-from mtenant_database.migrate import planner, registry
+from mtenant_database.migrate import ownership, planner, registry
 from mtenant_database.migrate.errors import AdoptionRefused, TenantExists, UnknownTenant
 from mtenant_database.migrate.ledger import Ledger, Place, create_ledger
 from mtenant_database.migrate.link import Link, ScriptFailed, text_of
@@ -61,7 +61,7 @@ async def provision(
         work = Work(link, place, settings, fresh=True)
 
         async def begin(link: Link) -> _Wanted:
-            return await _wanted(link, place, ahead=await _begin(link, place, settings))
+            return await _wanted(work, ahead=await _begin(link, place, settings))
 
         wanted = await in_transaction(link, settings, begin, lock=place, durable=False)
         made: list[Done] = []
@@ -71,7 +71,7 @@ async def provision(
                 work.fresh = False
                 if await _activate(work, wanted):
                     return made
-                wanted = await in_transaction(link, settings, lambda one: _wanted(one, place))
+                wanted = await in_transaction(link, settings, lambda _: _wanted(work))
                 work.fresh = True
         except AppError as exc:
             await _note(link, settings, place, exc)
@@ -110,21 +110,25 @@ def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
     return [sql.SQL(text).format(**names) for text in said]
 
 
-async def _wanted(link: Link, place: Place, *, ahead: Iterable[sql.Composable] = ()) -> _Wanted:
-    """Return what is wanted of a tenant, after running statements.
+async def _wanted(work: Work, *, ahead: Sequence[sql.Composable] = ()) -> _Wanted:
+    """Return what is wanted of a tenant; before that, make its schema by the statements `ahead`.
 
     Raises:
-        TenantExists: One of them makes a schema that is there.
+        TenantExists: The schema is there.
     """
-    said = (*ahead, _select_target(), select_registered())
+    said = (*ahead, _select_target(), select_registered(), sql.SQL(";"))
+    last = ownership.select_ledger_id(work.place) if ahead else sql.SQL("")
     try:
-        results = await link.run("".join(part.as_string() for part in said))
+        results = await work.link.run("".join(part.as_string() for part in (*said, last)))
     except ScriptFailed as exc:
         if exc.sqlstate != _DUPLICATE_SCHEMA:
             raise
         raise TenantExists(
-            f"schema {place.schema} is there, and the registry does not know it: adopt it, or drop it"
+            f"schema {work.place.schema} is there, and the registry does not know it:"
+            " adopt it, or drop it"
         ) from exc.error
+    if ahead:
+        work.start_empty(int(text_of(results.pop()) or 0))
     return _Wanted(_parse_target(results[-2]), parse_registered(text_of(results[-1])))
 
 

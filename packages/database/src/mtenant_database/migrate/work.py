@@ -85,6 +85,10 @@ class Work:
         self._left: tuple[Ledger, Catalog] | None = None
         self._opening: list[PGresult] | None = None
 
+    def start_empty(self, ledger: int) -> None:
+        """Know, without asking, that there is nothing but an empty ledger, whose object id this is."""
+        self._left = (Ledger(), Catalog({ledger: books.LEDGER}, frozenset()))
+
     async def step(self, choose: Choose) -> Done | None:
         """Make the first of the steps that `choose` finds for the ledger; None if it finds none.
 
