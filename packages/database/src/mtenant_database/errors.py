@@ -52,6 +52,7 @@ from mtenant_errors import (
     GatewayTimeout,
     InternalServerError,
     NotFound,
+    PreconditionFailed,
     ServiceUnavailable,
     Unprocessable,
 )
@@ -118,6 +119,12 @@ class RowNotFound(NotFound):
     """One row was asked for, and there is none."""
 
     code = "ROW_NOT_FOUND"
+
+
+class StaleVersion(PreconditionFailed):
+    """The row was changed by somebody else since it was read; read it again."""
+
+    code, message = "STALE_VERSION", "it was changed by somebody else: read it again"
 
 
 class TenantSuspended(Forbidden):
