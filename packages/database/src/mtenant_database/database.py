@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 from psycopg import AsyncConnection
 
 from mtenant_database import health
+from mtenant_database.admission import Admission
 from mtenant_database.config import DatabaseConfig
 from mtenant_database.engine import Engine
 from mtenant_database.health import HealthStatus
@@ -47,9 +48,11 @@ class Database(Handle):
         tenant_metrics: How many tenants `metrics` tells apart, as for `Metrics`; 0: none.
         leak_threshold: After how many seconds a connection that is still out is logged as a leak, with
             the stack of who borrowed it; None: never.
+        tenant_connections: How many connections a tenant may hold while another one waits; None: half of
+            them. While nobody waits it may have all.
     """
 
-    __slots__ = ("config", "metrics", "pool")
+    __slots__ = ("admission", "config", "metrics", "pool")
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Database(Handle):
         tenant_labels: bool = False,
         tenant_metrics: int = 0,
         leak_threshold: float | None = None,
+        tenant_connections: int | None = None,
     ) -> None:
         self.config = config
         self.metrics = Metrics(tenants=tenant_metrics)
@@ -82,9 +86,13 @@ class Database(Handle):
             leak_threshold=leak_threshold,
             telemetry=telemetry,
         )
+        self.admission = Admission(
+            config.max_open_conns, cap=tenant_connections, metrics=self.metrics
+        )
         engine = Engine(
             self.pool,
             telemetry,
+            self.admission,
             named=direct,
             role=tenant_role,
             resolve_within=config.connect_timeout.total_seconds(),

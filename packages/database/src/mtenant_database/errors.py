@@ -26,6 +26,10 @@ AppError
 ├── Unprocessable  422
 │   ├── InvalidReference         a foreign key points nowhere
 │   └── InvalidValue             a value does not fit its column or a check
+├── PreconditionFailed  412
+│   └── StaleVersion             somebody else changed the row
+├── TooManyRequests  429
+│   └── TenantThrottled        r the tenant has its share of the connections
 ├── ServiceUnavailable  503
 │   ├── TenantNotReady         r the tenant is being provisioned or migrated
 │   ├── DatabaseUnavailable    r no connection, or it was lost and nothing was done
@@ -54,6 +58,7 @@ from mtenant_errors import (
     NotFound,
     PreconditionFailed,
     ServiceUnavailable,
+    TooManyRequests,
     Unprocessable,
 )
 
@@ -186,6 +191,12 @@ class PoolExhausted(ServiceUnavailable):
     """No connection became free in time."""
 
     code = "POOL_EXHAUSTED"
+
+
+class TenantThrottled(TooManyRequests):
+    """The tenant has as many connections as it may have while others wait; others are served."""
+
+    code, message = "TENANT_THROTTLED", "too many requests of this tenant at once: try again later"
 
 
 class LockTimeout(ServiceUnavailable):
