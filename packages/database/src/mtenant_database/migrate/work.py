@@ -101,7 +101,7 @@ class Work:
         )
 
     async def read(self) -> Ledger:
-        """Return the ledger as it is, without waiting for anybody.
+        """Return the ledger as it is, without waiting for anybody unless the tenant is suspended.
 
         Raises:
             NotInstalled: There is none.
@@ -113,9 +113,20 @@ class Work:
             )
         except ScriptFailed as exc:
             await self.link.rollback()
+            if exc.sqlstate == LOCKED_OUT and self.place.tenant is not None:
+                return await self._read_suspended(exc)
             self._explain_absence(exc)
             raise exc.explain(str(self.place)) from exc.error
         return Ledger.parse(text_of(results[-4]) or "[]")
+
+    async def _read_suspended(self, denied: ScriptFailed) -> Ledger:
+        async def attempt() -> Ledger:
+            try:
+                return (await self._open_suspended(denied)).ledger
+            finally:
+                await self.link.rollback()
+
+        return await patiently(attempt, self.settings, str(self.place))
 
     def _count(self) -> None:
         self.retries += 1
@@ -129,7 +140,8 @@ class Work:
                 await self.commit(opened, self.recorded(opened.ledger))
                 return None
             step = steps[0]
-            if step.script.directives.transactional or self.fresh:
+            script = step.script
+            if script.directives.transactional or (self.fresh and not script.controls_transactions):
                 await self._run(opened, step, start)
             else:
                 await run_outside(self, opened, step)
@@ -237,6 +249,7 @@ class Work:
         except ScriptFailed as exc:
             where = script.source if outside else _where(step, exc, len(before), len(head))
             raise self.error(exc, f"{where}, in {self.place}") from exc.error
+        check_role(self.link, self.settings)  # the file may have gone back to who connects
         locks, catalog = (text_of(one) or "[]" for one in results[-len(after) :][:2])
         effect = Effect.parse(locks, catalog)
         if self.place.tenant is not None:
