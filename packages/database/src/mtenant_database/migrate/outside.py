@@ -125,15 +125,11 @@ class _Runner:
 
     async def _inside(self, statement: Statement, number: int) -> None:
         work, place, component = self._work, self._work.place, self.entry.component
-        looking = ownership.select_locks().as_string() + select_catalog(place).as_string()
+        looking = ownership.select_effect(place).as_string()
         try:
             results = await self.say(statement, f"BEGIN; {statement.text}\n; {looking}")
-            locks, catalog = (text_of(one) or "[]" for one in results[-2:])
-            effect, before, ledger = (
-                ownership.Effect.parse(locks, catalog),
-                self._catalog,
-                self._opened.ledger,
-            )
+            effect = ownership.Effect.parse(text_of(results[-1]) or "")
+            before, ledger = self._catalog, self._opened.ledger
             where = f"{self._step.script.place_of(statement)}, in {place}"
             if place.tenant is not None:
                 ownership.check_effect(before, effect, ledger, place, component, where=where)

@@ -83,6 +83,9 @@ class Work:
         self.fresh = fresh
         self.retries = 0
         self._left: tuple[Ledger, Catalog] | None = None
+        self._ahead: list[PGresult] | None = (
+            None  # what a transaction answered that is open already
+        )
 
     async def step(self, choose: Choose) -> Done | None:
         """Make the first of the steps that `choose` finds for the ledger; None if it finds none.
@@ -150,21 +153,34 @@ class Work:
             raise
         return Done(step, len(steps) - 1, time.perf_counter() - start)
 
+    def begin_with(self, catalog: Catalog) -> None:
+        """Take it that nothing has been applied yet, and this is in the schema that was just made."""
+        self._left = (Ledger(), catalog)
+
     async def open(self) -> Opened:
         """Begin a transaction, take the schema's lock, and read ledger and catalog; all in one message."""
-        reading = [books.select_ledger(self.place)]
-        if self._left is None:
-            reading.append(ownership.select_catalog(self.place))
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            return await self._opened_now(ahead)
         try:
-            results = await self.link.run(_text(self._begin(), *reading))
+            results = await self.link.run(self._opening())
         except ScriptFailed as exc:
             await self.link.rollback()
             if exc.sqlstate == LOCKED_OUT and self.place.tenant is not None:
                 return await self._open_suspended(exc)
             self._explain_absence(exc)
             raise self.error(exc) from exc.error
+        return await self._opened_now(results)
+
+    def _opening(self) -> str:
+        reading = [books.select_ledger(self.place)]
+        if self._left is None:
+            reading.append(ownership.select_catalog(self.place))
+        return _text(self._begin(), *reading)
+
+    async def _opened_now(self, results: list[PGresult]) -> Opened:
         check_role(self.link, self.settings)
-        check_lock(results[-1 - len(reading)])
+        check_lock(results[-3 if self._left is None else -2])
         if self._left is None:
             return _opened(results, suspended=False)
         ledger, (known, catalog) = Ledger.parse(text_of(results[-1]) or "[]"), self._left
@@ -228,19 +244,25 @@ class Work:
             spent = round((time.perf_counter() - start) * 1000)
             record = books.insert_entry(self.place, entry, spent)
             ledger = opened.ledger.and_(entry)
-        await self.commit(opened, record, self.recorded(ledger, [one.component]))
-        # While nobody uses the schema it stays as it was left.
-        self._left = (ledger, effect.after) if self.fresh else None
+        recorded = self.recorded(ledger, [one.component])
+        if not self.fresh:
+            await self.commit(opened, record, recorded)
+            return
+        # Nobody uses the schema: it stays as it was left, and the next step can begin at once.
+        self._left = (ledger, effect.after)
+        try:
+            text = _text(record, recorded, sql.SQL(preamble.COMMIT + ";")) + self._opening()
+            self._ahead = await self.link.run(text)
+        except ScriptFailed as exc:
+            self._explain_absence(exc)
+            raise self.error(exc) from exc.error
 
     async def _run_script(self, opened: Opened, step: Step) -> Effect:
         script = step.script
         outside = not script.directives.transactional
         body = without_concurrently(script) if outside else script.text
         before = preamble.limits(script.directives)
-        after: list[sql.Composable] = [
-            ownership.select_locks(),
-            ownership.select_catalog(self.place),
-        ]
+        after = [ownership.select_effect(self.place)]
         if self.place.tenant is not None and step.direction == "up":
             after.append(registry.select_checksum(step.migration))
         head = _text(*before)
@@ -250,8 +272,7 @@ class Work:
             where = script.source if outside else _where(step, exc, len(before), len(head))
             raise self.error(exc, f"{where}, in {self.place}") from exc.error
         check_role(self.link, self.settings)  # the file may have gone back to who connects
-        locks, catalog = (text_of(one) or "[]" for one in results[-len(after) :][:2])
-        effect = Effect.parse(locks, catalog)
+        effect = Effect.parse(text_of(results[-len(after)]) or "")
         if self.place.tenant is not None:
             place, one = self.place, step.migration
             ownership.check_effect(
@@ -303,6 +324,7 @@ class Work:
             raise self.error(exc) from exc.error
 
     async def _abandon(self, exc: BaseException) -> None:
+        self._ahead = None
         if isinstance(exc, Exception):
             await self.link.rollback()
         else:  # cancelled: no more words with the server
