@@ -8,7 +8,7 @@ deals, stages = table("deals"), table("stages")
 
 
 def forecast(owner: str | None = None, since: date | None = None) -> Select:
-    """What is in each stage. To send it: `await forecast("ada").fetch_all(acme, row=Line)`."""
+    """Return a query of what is in each stage."""
     return (
         select(
             stages["name"].as_("stage"),
@@ -27,6 +27,7 @@ def forecast(owner: str | None = None, since: date | None = None) -> Select:
     )
 
 
+# To send one: await forecast("ada").fetch_all(acme, row=Line)
 for query in (forecast(), forecast("ada'; drop table deals; --", date(2026, 1, 1))):
     text, params = query.build()
     print(text.as_string())

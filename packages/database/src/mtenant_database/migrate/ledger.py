@@ -119,11 +119,6 @@ class Ledger(tuple[Entry, ...]):
             for row in json.loads(text)
         )
 
-    @property
-    def positions(self) -> str:
-        """The rows' positions, as `select_positions` answers them; no row changes or goes without one."""
-        return ",".join(str(entry.position) for entry in self)
-
     def version(self, component: str) -> int:
         """Return the newest applied version of a component, contract migrations aside; 0 for none."""
         return self._newest(component, contract=False)
@@ -194,13 +189,6 @@ def select_ledger(place: Place) -> sql.Composed:
         "SELECT coalesce(json_agg(json_build_object('component', component, 'version', version,"
         " 'name', name, 'checksum', encode(checksum, 'hex'), 'contract', contract, 'state', state,"
         " 'done', done, 'position', position, 'relations', relations)), '[]') FROM {};"
-    ).format(place.ledger)
-
-
-def select_positions(place: Place) -> sql.Composed:
-    """Return the query of `Ledger.positions`; it is cheaper than the whole ledger."""
-    return sql.SQL(
-        "SELECT coalesce(string_agg(position::text, ',' ORDER BY position), '') FROM {};"
     ).format(place.ledger)
 
 

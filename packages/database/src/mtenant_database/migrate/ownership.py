@@ -9,21 +9,21 @@ or dropped, also from within a DO block, where no parser of the file would see i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from psycopg import sql
 
 from mtenant_database.migrate.errors import RuleBroken
 from mtenant_database.migrate.ledger import LEDGER, Ledger, Place
 
-# Below, classes of pg_depend are 1247 pg_type, 1259 pg_class, 2615 pg_namespace (catalog/pg_*.h), and the
-# namespace 99 is pg_toast: these never change.
+# Below, classes of pg_depend are 1247 pg_type, 1259 pg_class, 2615 pg_namespace (catalog/pg_*.h): these never change.
 # A foreign key to the registry is what a tenant's file may do outside of its schema.
 _FOREIGN_KEY: Final = frozenset({"ShareRowExclusiveLock"})
 _SYSTEM: Final = ("pg_catalog", "pg_toast", "information_schema", "pg_temp_", "pg_toast_temp_")
-_RELATIONS: Final = "rpvmSf"  # pg_class.relkind: tables, views, sequences; an index is its table's
+# pg_class.relkind of tables, partitioned and foreign ones, views and sequences; an index is its table's.
+_RELATIONS: Final = frozenset("rpfvmS")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,13 @@ class Catalog:
     @classmethod
     def parse(cls, text: str) -> Catalog:
         """Read what `select_catalog` answers."""
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, str | None, str | None]]) -> Catalog:
+        """Make it of object identifiers with the name of a relation or of a type."""
         relations, types = {}, set()
-        for oid, relation, type_ in json.loads(text):
+        for oid, relation, type_ in rows:
             if relation is not None:
                 relations[oid] = relation
             elif type_ is not None:
@@ -50,15 +55,16 @@ class Catalog:
         return cls(relations, frozenset(types))
 
 
-class Touched(NamedTuple):
+@dataclass(frozen=True)
+class Touched:
     """A relation on which the transaction holds a strong lock; the names are None once it is gone."""
 
     oid: int
-    kind: str | None
     schema: str | None
     name: str | None
+    kind: str | None
     table: int | None
-    modes: list[str]
+    modes: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -74,17 +80,15 @@ class Effect:
     after: Catalog
 
     @classmethod
-    def parse(cls, locks: str, catalog: str) -> Effect:
-        """Read what `select_locks` and `select_catalog` answer."""
-        touched = tuple(
-            Touched(oid, kind, schema and _unquoted(schema), *rest)
-            for oid, kind, schema, *rest in json.loads(locks)
-        )
-        return cls(touched, Catalog.parse(catalog))
-
-
-def _unquoted(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+    def parse(cls, text: str) -> Effect:
+        """Read what `select_effect` answers."""
+        locks, catalog = json.loads(text)
+        touched: dict[int, Touched] = {}
+        for oid, kind, schema, name, table, mode in locks:
+            known = touched.get(oid)
+            modes = frozenset([mode]) | (known.modes if known is not None else frozenset())
+            touched[oid] = Touched(oid, schema, name, kind, table, modes)
+        return cls(tuple(touched.values()), Catalog.of(catalog))
 
 
 def made(before: Catalog, effect: Effect, ledger: Ledger, place: Place, component: str) -> set[str]:
@@ -95,7 +99,6 @@ def made(before: Catalog, effect: Effect, ledger: Ledger, place: Place, componen
         for one in effect.touched
         if one.schema == place.schema
         and one.name is not None
-        and one.kind is not None
         and one.kind in _RELATIONS
         and (one.oid not in before.relations or owners.get(one.name) != component)
     }
@@ -124,7 +127,7 @@ def _broken(
         known = before.relations.get(one.table if one.table is not None else one.oid)
         if one.schema not in (None, place.schema):
             registry = (one.schema, one.name) == ("shared", "tenants")
-            if not (registry and _FOREIGN_KEY.issuperset(one.modes)):
+            if not (registry and one.modes <= _FOREIGN_KEY):
                 yield f"it makes or alters {one.schema}.{one.name}, which is outside of the schema"
         elif known is not None and owners.get(known, component) != component:
             yield f"it alters {known}, which belongs to the component {owners[known]}"
@@ -133,38 +136,36 @@ def _broken(
 
 
 def select_catalog(place: Place) -> sql.Composed:
-    """Return the query that reads a `Catalog` as one JSON value.
+    """Return the query that reads a `Catalog` as one JSON value."""
+    return sql.SQL("{};").format(_catalog(place))
 
-    It goes by pg_depend, which has an index by schema; pg_class has none.
-    """
-    quoted = sql.Identifier(place.schema).as_string()
+
+def select_effect(place: Place) -> sql.Composed:
+    """Return the query that reads an `Effect` of the running transaction as one JSON value."""
+    return sql.SQL("SELECT json_build_array(({}), ({}));").format(_LOCKS, _catalog(place))
+
+
+def _catalog(place: Place) -> sql.Composed:
+    # By pg_depend, which has an index by schema; pg_class has none.
     return sql.SQL(
         "SELECT coalesce(json_agg(json_build_array(d.objid::int8,"
         " (SELECT relname FROM pg_catalog.pg_class c WHERE c.oid = d.objid AND d.classid = 1259),"
         " (SELECT typname FROM pg_catalog.pg_type t WHERE t.oid = d.objid AND d.classid = 1247))),"
         " '[]') FROM pg_catalog.pg_depend d WHERE d.refclassid = 2615"
-        " AND d.refobjid = {}::pg_catalog.regnamespace AND d.classid IN (1247, 1259);"
-    ).format(sql.Literal(quoted))
+        " AND d.refobjid = {}::pg_catalog.regnamespace AND d.classid IN (1247, 1259)"
+    ).format(sql.Literal(sql.Identifier(place.schema).as_string()))
 
 
-def select_ledger_id(place: Place) -> sql.Composed:
-    """Return the query that reads what the `Catalog` of a schema with nothing but a ledger has."""
-    return sql.SQL("SELECT {}::pg_catalog.regclass::int8;").format(
-        sql.Literal(place.ledger.as_string())
-    )
-
-
-def select_locks() -> sql.SQL:
-    """Return the query that reads the strong locks of the running transaction as one JSON value."""
-    # pg_lock_status() is what pg_locks shows: this is planned once for each file of each tenant.
-    return sql.SQL(
-        "SELECT coalesce(json_agg(json_build_array(l.relation::int8, c.relkind,"
-        " c.relnamespace::pg_catalog.regnamespace, c.relname, CASE WHEN c.relkind IN ('i', 'I') THEN"
-        " (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i WHERE i.indexrelid = c.oid) END,"
-        " l.modes)), '[]') FROM (SELECT relation, array_agg(mode) modes"
-        " FROM pg_catalog.pg_lock_status() WHERE pid = pg_catalog.pg_backend_pid()"
-        " AND locktype = 'relation' AND database <> 0"
-        " AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')"
-        " GROUP BY relation) l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation"
-        " WHERE c.relnamespace IS DISTINCT FROM 99;"
-    )
+# The strong locks of the running transaction. OFFSET 0 and subqueries instead of joins: what the planner
+# thinks of the number of locks does not matter. TOAST, whose schema is 99 (catalog/pg_namespace.dat),
+# is nobody's.
+_LOCKS: Final = sql.SQL(
+    "SELECT coalesce(json_agg(json_build_array(l.relation::int8, c.relkind,"
+    " (SELECT nspname FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace), c.relname,"
+    " CASE WHEN c.relkind IN ('i', 'I') THEN (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i"
+    " WHERE i.indexrelid = c.oid) END, l.mode)), '[]') FROM pg_catalog.pg_lock_status() l"
+    " LEFT JOIN LATERAL (SELECT * FROM pg_catalog.pg_class c WHERE c.oid = l.relation OFFSET 0) c"
+    " ON true WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'"
+    " AND l.database <> 0 AND c.relnamespace IS DISTINCT FROM 99"
+    " AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')"
+)

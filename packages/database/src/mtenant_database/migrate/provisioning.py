@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from psycopg import sql
 from psycopg.pq.abc import PGresult
 
-from mtenant_database.migrate import ownership, planner, registry
+from mtenant_database.migrate import planner, registry
 from mtenant_database.migrate.errors import AdoptionRefused, TenantExists, UnknownTenant
 from mtenant_database.migrate.ledger import Ledger, Place, create_ledger
 from mtenant_database.migrate.link import Link, ScriptFailed, text_of
 from mtenant_database.migrate.migration import History
+from mtenant_database.migrate.ownership import Catalog, select_catalog
 from mtenant_database.migrate.patience import patiently
 from mtenant_database.migrate.planner import Step, Target
 from mtenant_database.migrate.registration import parse_registered, select_registered
@@ -23,15 +22,23 @@ from mtenant_database.migrate.transaction import first_value, in_transaction
 from mtenant_database.migrate.work import Done, Work
 from mtenant_errors import AppError
 
-_DUPLICATE_SCHEMA: Final = "42P06"
+_COMPONENTS = (
+    "SELECT coalesce(json_agg(json_build_array(name, head, contracted)), '[]')"
+    " FROM (SELECT * FROM shared.components ORDER BY name{}) components;"
+)
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is registered, and how far a new tenant goes."""
+    """What is registered, and how far a new tenant goes; `text` is what the registry said."""
 
     target: Target
     history: History
+    text: str
+
+
+class _IsThere(Exception):
+    """The registry has a row of the tenant."""
 
 
 async def provision(
@@ -60,37 +67,65 @@ async def provision(
     async with Link(conninfo) as link:
         work = Work(link, place, settings, fresh=True)
 
-        async def begin(link: Link) -> _Wanted:
-            return await _wanted(work, ahead=await _begin(link, place, settings))
-
-        wanted = await in_transaction(link, settings, begin, lock=place, durable=False)
+        wanted = await _begin(work)
         made: list[Done] = []
         try:
             while True:
                 await _walk(work, wanted, made)
-                work.fresh = False
-                if await _activate(work, wanted):
+                if (moved := await _activate(work, wanted)) is None:
                     return made
-                wanted = await in_transaction(link, settings, lambda _: _wanted(work))
-                work.fresh = True
+                wanted = moved
         except AppError as exc:
+            await link.rollback()
             await _note(link, settings, place, exc)
             raise
 
 
-async def _begin(link: Link, place: Place, settings: MigrateSettings) -> list[sql.Composed]:
-    """Take the id; return the statements that make the schema, none if somebody began before."""
-    tenant = sql.Literal(place.tenant)
-    new = sql.SQL(
-        "INSERT INTO shared.tenants (id) VALUES ({}) ON CONFLICT DO NOTHING RETURNING id"
-    ).format(tenant)
-    if await first_value(link, new) is None:
-        status = await first_value(link, registry.select_status(str(place.tenant)))
-        if status != "provisioning":
-            raise TenantExists(tenant=place.tenant, status=status)
-        return []
+async def _begin(work: Work) -> _Wanted:
+    """Make the row and the schema, or find those of an attempt that failed."""
+    place, settings = work.place, work.settings
+    try:
+        wanted, catalog = await in_transaction(
+            work.link,
+            settings,
+            lambda link: _create(link, place, settings),
+            lock=place,
+            durable=False,
+        )
+    except _IsThere:
+        return await in_transaction(
+            work.link, settings, lambda link: _resume(link, place), lock=place
+        )
+    work.begin_with(catalog)
+    return wanted
+
+
+async def _create(link: Link, place: Place, settings: MigrateSettings) -> tuple[_Wanted, Catalog]:
+    row = sql.SQL("INSERT INTO shared.tenants (id) VALUES ({});").format(sql.Literal(place.tenant))
     schema = sql.SQL("CREATE SCHEMA {};").format(sql.Identifier(place.schema))
-    return [schema, create_ledger(place), *grants(place, settings)]
+    making = [row, schema, create_ledger(place), *grants(place, settings), select_catalog(place)]
+    try:
+        results = await link.run(
+            "".join(part.as_string() for part in (*making, *_questions(place)))
+        )
+    except ScriptFailed as exc:
+        if exc.sqlstate == "23505":  # unique_violation
+            raise _IsThere from exc.error
+        if exc.sqlstate == "42P06":  # duplicate_schema
+            raise TenantExists(
+                f"schema {place.schema} is there, and the registry does not know it: "
+                "adopt it, or drop it"
+            ) from exc.error
+        raise
+    catalog = Catalog.parse(text_of(results[len(making) - 1]) or "[]")
+    return _answer(results)[1], catalog
+
+
+async def _resume(link: Link, place: Place) -> _Wanted:
+    status, wanted = await _wanted(link, place)
+    if status != "provisioning":
+        raise TenantExists(tenant=place.tenant, status=status)
+    return wanted
 
 
 def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
@@ -110,38 +145,37 @@ def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
     return [sql.SQL(text).format(**names) for text in said]
 
 
-async def _wanted(work: Work, *, ahead: Sequence[sql.Composable] = ()) -> _Wanted:
-    """Return what is wanted of a tenant; before that, make its schema by the statements `ahead`.
+async def _wanted(
+    link: Link, place: Place, *, known: _Wanted | None = None
+) -> tuple[str | None, _Wanted]:
+    """Return the tenant's status, and what is wanted of it.
 
-    Raises:
-        TenantExists: The schema is there.
+    Args:
+        link: The connection.
+        place: The tenant's.
+        known: What was wanted before; from now on nobody moves a head until the transaction ends.
     """
-    said = (*ahead, _select_target(), select_registered(), sql.SQL(";"))
-    last = ownership.select_ledger_id(work.place) if ahead else sql.SQL("")
-    try:
-        results = await work.link.run("".join(part.as_string() for part in (*said, last)))
-    except ScriptFailed as exc:
-        if exc.sqlstate != _DUPLICATE_SCHEMA:
-            raise
-        raise TenantExists(
-            f"schema {work.place.schema} is there, and the registry does not know it:"
-            " adopt it, or drop it"
-        ) from exc.error
-    if ahead:
-        work.start_empty(int(text_of(results.pop()) or 0))
-    return _Wanted(_parse_target(results[-2]), parse_registered(text_of(results[-1])))
+    said = _questions(place, share=known is not None)
+    return _answer(await link.run("".join(part.as_string() for part in said)), known)
 
 
-def _select_target(*, shared: bool = False) -> sql.Composed:
-    return sql.SQL(
-        "SELECT coalesce(json_agg(json_build_array(name, head, contracted)), '[]')"
-        " FROM (SELECT * FROM shared.components ORDER BY name{}) components;"
-    ).format(sql.SQL(" FOR SHARE" if shared else ""))
+def _questions(place: Place, *, share: bool = False) -> list[sql.Composable]:
+    # Three statements: the last one sees what the one before it may have waited for.
+    return [
+        registry.select_status(str(place.tenant)),
+        sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if share else "")),
+        select_registered(),
+    ]
 
 
-def _parse_target(result: PGresult) -> Target:
-    rows = json.loads(text_of(result) or "[]")
-    return Target({name: head for name, head, _ in rows}, {name: until for name, _, until in rows})
+def _answer(results: list[PGresult], known: _Wanted | None = None) -> tuple[str | None, _Wanted]:
+    rows = json.loads(text_of(results[-2]) or "[]")
+    target = Target(
+        {name: head for name, head, _ in rows}, {name: until for name, _, until in rows}
+    )
+    status, text = text_of(results[-3]), text_of(results[-1]) or "[]"
+    history = parse_registered(text) if known is None or known.text != text else known.history
+    return status, _Wanted(target, history, text)
 
 
 async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
@@ -154,24 +188,24 @@ async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
             return
 
 
-async def _activate(work: Work, wanted: _Wanted) -> bool:
-    """Make the tenant active; tell whether that could be done, or something else is wanted by now."""
+async def _activate(work: Work, known: _Wanted) -> _Wanted | None:
+    """Make the tenant active; or return what is wanted now, because a head has moved."""
     link, place = work.link, work.place
 
-    async def attempt() -> bool:
+    async def attempt() -> _Wanted | None:
         opened = await work.open()
         try:
             # FOR SHARE: until this transaction ends nobody registers anything, and whoever waits to
             # do so will find this tenant among the active ones.
-            question = registry.select_status(str(place.tenant)), _select_target(shared=True)
-            results = await link.run("".join(part.as_string() for part in question))
-            status, target = text_of(results[-2]), _parse_target(results[-1])
-            if status not in {"provisioning", "active"}:
-                raise UnknownTenant(tenant=place.tenant, wanted="being provisioned")  # noqa: TRY301 -- the way out is the same
-            left = planner.plan(wanted.history, opened.ledger, wanted.target, str(place))
-            if status == "active" or left or target != wanted.target:
+            status, wanted = await _wanted(link, place, known=known)
+            if status == "active":  # somebody else was faster
                 await link.rollback()
-                return status == "active"  # somebody else was faster
+                return None
+            if status != "provisioning":
+                raise UnknownTenant(tenant=place.tenant, wanted="being provisioned")  # noqa: TRY301 -- the way out is the same
+            if planner.plan(wanted.history, opened.ledger, wanted.target, str(place)):
+                await link.rollback()
+                return wanted
             await work.commit(opened, *_activation(work), work.recorded(opened.ledger))
         except ScriptFailed as exc:
             await link.rollback()
@@ -179,18 +213,18 @@ async def _activate(work: Work, wanted: _Wanted) -> bool:
         except BaseException:
             await link.close()
             raise
-        return True
+        return None
 
     return await patiently(attempt, work.settings, str(place))
 
 
 def _activation(work: Work) -> list[sql.Composed]:
     row = sql.SQL(
-        # What came before need not have reached the disk; with this it does.
-        "SET LOCAL synchronous_commit TO DEFAULT;"
-        " UPDATE shared.tenants SET status = 'active', error = NULL, updated_at = now() WHERE id = {};"
+        "UPDATE shared.tenants SET status = 'active', error = NULL, updated_at = now() WHERE id = {};"
     ).format(sql.Literal(work.place.tenant))
-    return [row, *_admission(work.place, work.settings)]
+    # From here on it has to reach the disk, and all that was committed before it does so, too.
+    durable = sql.SQL("SET LOCAL synchronous_commit TO DEFAULT;").format()
+    return [durable, row, *_admission(work.place, work.settings)]
 
 
 def _admission(place: Place, settings: MigrateSettings) -> list[sql.Composed]:

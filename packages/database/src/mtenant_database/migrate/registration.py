@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from psycopg import sql
 
@@ -102,7 +101,6 @@ def select_registered(components: Iterable[str] | None = None) -> sql.Composed:
     ).format(only)
 
 
-@lru_cache(4)  # a new tenant asks for it twice, and the next tenant gets the same answer
 def parse_registered(text: str | None) -> History:
     """Read what `select_registered` answers."""
     return History(Migration.of(*row, checked=True) for row in json.loads(text or "[]"))

@@ -83,11 +83,9 @@ class Work:
         self.fresh = fresh
         self.retries = 0
         self._left: tuple[Ledger, Catalog] | None = None
-        self._opening: list[PGresult] | None = None
-
-    def start_empty(self, ledger: int) -> None:
-        """Know, without asking, that there is nothing but an empty ledger, whose object id this is."""
-        self._left = (Ledger(), Catalog({ledger: books.LEDGER}, frozenset()))
+        self._ahead: list[PGresult] | None = (
+            None  # what a transaction answered that is open already
+        )
 
     async def step(self, choose: Choose) -> Done | None:
         """Make the first of the steps that `choose` finds for the ledger; None if it finds none.
@@ -106,7 +104,7 @@ class Work:
         )
 
     async def read(self) -> Ledger:
-        """Return the ledger as it is, without waiting for anybody.
+        """Return the ledger as it is, without waiting for anybody unless the tenant is suspended.
 
         Raises:
             NotInstalled: There is none.
@@ -118,9 +116,20 @@ class Work:
             )
         except ScriptFailed as exc:
             await self.link.rollback()
+            if exc.sqlstate == LOCKED_OUT and self.place.tenant is not None:
+                return await self._read_suspended(exc)
             self._explain_absence(exc)
             raise exc.explain(str(self.place)) from exc.error
         return Ledger.parse(text_of(results[-4]) or "[]")
+
+    async def _read_suspended(self, denied: ScriptFailed) -> Ledger:
+        async def attempt() -> Ledger:
+            try:
+                return (await self._open_suspended(denied)).ledger
+            finally:
+                await self.link.rollback()
+
+        return await patiently(attempt, self.settings, str(self.place))
 
     def _count(self) -> None:
         self.retries += 1
@@ -134,7 +143,8 @@ class Work:
                 await self.commit(opened, self.recorded(opened.ledger))
                 return None
             step = steps[0]
-            if step.script.directives.transactional or self.fresh:
+            script = step.script
+            if script.directives.transactional or (self.fresh and not script.controls_transactions):
                 await self._run(opened, step, start)
             else:
                 await run_outside(self, opened, step)
@@ -143,35 +153,41 @@ class Work:
             raise
         return Done(step, len(steps) - 1, time.perf_counter() - start)
 
+    def begin_with(self, catalog: Catalog) -> None:
+        """Take it that nothing has been applied yet, and this is in the schema that was just made."""
+        self._left = (Ledger(), catalog)
+
     async def open(self) -> Opened:
         """Begin a transaction, take the schema's lock, and read ledger and catalog; all in one message."""
-        results, self._opening = self._opening, None
-        reading = self._reading()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            return await self._opened_now(ahead)
         try:
-            if results is None:
-                results = await self.link.run(_text(self._begin(), *reading))
+            results = await self.link.run(self._opening())
         except ScriptFailed as exc:
             await self.link.rollback()
             if exc.sqlstate == LOCKED_OUT and self.place.tenant is not None:
                 return await self._open_suspended(exc)
             self._explain_absence(exc)
             raise self.error(exc) from exc.error
+        return await self._opened_now(results)
+
+    def _opening(self) -> str:
+        reading = [books.select_ledger(self.place)]
+        if self._left is None:
+            reading.append(ownership.select_catalog(self.place))
+        return _text(self._begin(), *reading)
+
+    async def _opened_now(self, results: list[PGresult]) -> Opened:
         check_role(self.link, self.settings)
-        check_lock(results[-1 - len(reading)])
+        check_lock(results[-3 if self._left is None else -2])
         if self._left is None:
             return _opened(results, suspended=False)
-        ledger, catalog = self._left
-        if text_of(results[-1]) != ledger.positions:  # somebody else is setting it up, too
-            return _opened(await self._run_all(self._reading_all()), suspended=False)
+        ledger, (known, catalog) = Ledger.parse(text_of(results[-1]) or "[]"), self._left
+        if [entry.position for entry in ledger] != [entry.position for entry in known]:
+            # Somebody else is setting it up, too.
+            catalog = Catalog.parse(await self._value(ownership.select_catalog(self.place)))
         return Opened(ledger, catalog, suspended=False)
-
-    def _reading(self) -> list[sql.Composable]:
-        if self._left is None:
-            return self._reading_all()
-        return [books.select_positions(self.place)]
-
-    def _reading_all(self) -> list[sql.Composable]:
-        return [books.select_ledger(self.place), ownership.select_catalog(self.place)]
 
     async def commit(self, opened: Opened, *statements: sql.Composable) -> None:
         """Write what is to be recorded, and commit."""
@@ -179,17 +195,10 @@ class Work:
             statements += (
                 sql.SQL("REVOKE USAGE ON SCHEMA {} FROM CURRENT_USER;").format(self._schema),
             )
-        await self._run_all([*statements, sql.SQL(preamble.COMMIT)])
-
-    async def _commit_and_open(self, left: tuple[Ledger, Catalog], record: sql.Composable) -> None:
-        """Commit a step, and begin the next transaction in the same message."""
-        self._left = left
-        commit = sql.SQL(f"{preamble.COMMIT};")
         try:
-            self._opening = await self._run_all([record, commit, self._begin(), *self._reading()])
-        except BaseException:
-            self._left = None
-            raise
+            await self.link.run(_text(*statements, sql.SQL(preamble.COMMIT)))
+        except ScriptFailed as exc:
+            raise self.error(exc) from exc.error
 
     def recorded(self, ledger: Ledger, components: Iterable[str] | None = None) -> sql.Composable:
         """Return the statements that bring the registry in step with what the ledger will say.
@@ -235,21 +244,25 @@ class Work:
             spent = round((time.perf_counter() - start) * 1000)
             record = books.insert_entry(self.place, entry, spent)
             ledger = opened.ledger.and_(entry)
-        record = sql.Composed([record, self.recorded(ledger, [one.component])])
-        if self.fresh:  # nobody uses the schema: it stays as it was left, and there is more to come
-            await self._commit_and_open((ledger, effect.after), record)
-        else:
-            await self.commit(opened, record)
+        recorded = self.recorded(ledger, [one.component])
+        if not self.fresh:
+            await self.commit(opened, record, recorded)
+            return
+        # Nobody uses the schema: it stays as it was left, and the next step can begin at once.
+        self._left = (ledger, effect.after)
+        try:
+            text = _text(record, recorded, sql.SQL(preamble.COMMIT + ";")) + self._opening()
+            self._ahead = await self.link.run(text)
+        except ScriptFailed as exc:
+            self._explain_absence(exc)
+            raise self.error(exc) from exc.error
 
     async def _run_script(self, opened: Opened, step: Step) -> Effect:
         script = step.script
         outside = not script.directives.transactional
         body = without_concurrently(script) if outside else script.text
         before = preamble.limits(script.directives)
-        after: list[sql.Composable] = [
-            ownership.select_locks(),
-            ownership.select_catalog(self.place),
-        ]
+        after = [ownership.select_effect(self.place)]
         if self.place.tenant is not None and step.direction == "up":
             after.append(registry.select_checksum(step.migration))
         head = _text(*before)
@@ -258,8 +271,8 @@ class Work:
         except ScriptFailed as exc:
             where = script.source if outside else _where(step, exc, len(before), len(head))
             raise self.error(exc, f"{where}, in {self.place}") from exc.error
-        locks, catalog = (text_of(one) or "[]" for one in results[-len(after) :][:2])
-        effect = Effect.parse(locks, catalog)
+        check_role(self.link, self.settings)  # the file may have gone back to who connects
+        effect = Effect.parse(text_of(results[-len(after)]) or "")
         if self.place.tenant is not None:
             place, one = self.place, step.migration
             ownership.check_effect(
@@ -289,7 +302,12 @@ class Work:
             raise self.error(denied) from denied.error
         # The owner may not use it either; for this transaction, which nobody sees, it may.
         grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO CURRENT_USER;").format(self._schema)
-        return _opened(await self._run_all([grant, *self._reading_all()]), suspended=True)
+        reading = [books.select_ledger(self.place), ownership.select_catalog(self.place)]
+        try:
+            results = await self.link.run(_text(grant, *reading))
+        except ScriptFailed as exc:
+            raise self.error(exc) from exc.error
+        return _opened(results, suspended=True)
 
     def _explain_absence(self, exc: ScriptFailed, status: str | None = None) -> None:
         if status is None and exc.sqlstate not in ABSENT:
@@ -299,13 +317,14 @@ class Work:
         if exc.sqlstate in ABSENT:
             raise NotInstalled(where=str(self.place)) from exc.error
 
-    async def _run_all(self, statements: Iterable[sql.Composable]) -> list[PGresult]:
+    async def _value(self, question: sql.Composable) -> str:
         try:
-            return await self.link.run(_text(*statements))
+            return await self.link.value(question.as_string()) or "[]"
         except ScriptFailed as exc:
             raise self.error(exc) from exc.error
 
     async def _abandon(self, exc: BaseException) -> None:
+        self._ahead = None
         if isinstance(exc, Exception):
             await self.link.rollback()
         else:  # cancelled: no more words with the server
