@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_database_migrate.py
 
-- Provisioning: 11 tables and 30 indexes of three components, beside the same DDL as one script in one
-  transaction. Both make a connection first.
+- Provisioning: 11 tables and 30 indexes in one file, beside the same DDL as one script in one
+  transaction; and in the files of three components, each of which has a transaction of its own. All
+  make a connection first.
 - One added column over 1,000 tenants, beside a loop of BEGIN, SET LOCAL search_path, ALTER TABLE,
   COMMIT over one connection: no ledger, no lock, no check of what the file did; and beside
   `migrate_schemas` of django-tenants, on 20 of the same schemas, because all of them take it too long.
@@ -36,7 +37,9 @@ from mtenant_devstack import Stack
 TENANTS = 1000
 SAMPLE = 20  # for django-tenants
 OWNER = "bench_migrate_owner"
-PROVISION, SCRIPT = "provision(), 11 tables and 30 indexes", "the same DDL as one script"
+PROVISION = "provision(), 11 tables and 30 indexes"
+COMPONENTS = "provision(), the same in three components"
+SCRIPT = "the same DDL as one script"
 FLEET, LOOP = "Fleet.up, one column", "bare transactions in a loop"
 DJANGO = f"migrate_schemas, one column, on {SAMPLE} of them"
 LOOK, DJANGO_LOOK = (
@@ -65,7 +68,8 @@ SCRIPTS = {
     "contact": tables("contact", 4, 12),
     "deal": tables("deal", 4, 10),
 }
-FILES = History(Migration.of(name, 1, "tables", text) for name, text in SCRIPTS.items())
+THREE = History(Migration.of(name, 1, "tables", text) for name, text in SCRIPTS.items())
+ONE = History([Migration.of("crm", 1, "tables", "\n".join(SCRIPTS.values()))])
 
 
 async def provision_many(dsn: str, names: Iterator[str], count: int) -> None:
@@ -84,18 +88,19 @@ async def run_scripts(dsn: str, names: Iterator[str], count: int) -> None:
             )
 
 
-def provisioning(dsn: str) -> Comparison:
+def provisioning(one: str, three: str) -> Comparison:
     """Compare provisioning with a script."""
-    ours = (f"p{number}" for number in itertools.count())
-    theirs = (f"script_{number}" for number in itertools.count())
+    names = [(f"p{number}" for number in itertools.count()) for _ in range(3)]
     return Comparison(
         "A new tenant",
         [
-            Case(PROVISION, lambda n: asyncio.run(provision_many(dsn, ours, n))),
-            Case(SCRIPT, lambda n: asyncio.run(run_scripts(dsn, theirs, n))),
+            Case(PROVISION, lambda n: asyncio.run(provision_many(one, names[0], n))),
+            Case(COMPONENTS, lambda n: asyncio.run(provision_many(three, names[1], n))),
+            Case(SCRIPT, lambda n: asyncio.run(run_scripts(one, names[2], n))),
         ],
         [Bound(PROVISION, SCRIPT, 1.5)],
-        rounds=21,
+        rounds=31,
+        seconds_a_turn=0.1,
     )
 
 
@@ -204,21 +209,23 @@ def prepare(admin: str, name: str) -> str:
     return make_conninfo(admin, dbname=name, user=OWNER)
 
 
+async def register(dsn: str, files: History) -> None:
+    """Register files in a new database."""
+    async with Fleet(dsn, settings=MigrateSettings(owner=OWNER)) as fleet:
+        await fleet.install()
+        await fleet.register(files)
+
+
 def main() -> int:
     """Run both, and tell by the exit status whether the promises were kept."""
     given = os.environ.get("DATABASE_URL")
     with Stack(() if given else ("postgres",)) as stack, tempfile.TemporaryDirectory() as folder:
         admin = given or stack.postgres.url
-        dsn = prepare(admin, "bench_migrate_new")
-
-        async def register() -> None:
-            async with Fleet(dsn, settings=MigrateSettings(owner=OWNER)) as one:
-                await one.install()
-                await one.register(FILES)
-
-        asyncio.run(register())
+        one, three = (prepare(admin, f"bench_migrate_{name}") for name in ("one", "three"))
+        asyncio.run(register(one, ONE))
+        asyncio.run(register(three, THREE))
         fleets = fleet(prepare(admin, "bench_migrate_fleet"), Path(folder))
-        return report("database_migrate", [provisioning(dsn), *fleets])
+        return report("database_migrate", [provisioning(one, three), *fleets])
 
 
 if __name__ == "__main__":
