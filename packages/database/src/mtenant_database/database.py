@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -13,6 +14,7 @@ from psycopg import AsyncConnection
 
 from mtenant_database import health
 from mtenant_database.admission import Admission
+from mtenant_database.breaker import Breaker
 from mtenant_database.config import DatabaseConfig
 from mtenant_database.engine import Engine
 from mtenant_database.health import HealthStatus
@@ -52,7 +54,7 @@ class Database(Handle):
             them. While nobody waits it may have all.
     """
 
-    __slots__ = ("admission", "config", "metrics", "pool")
+    __slots__ = ("admission", "breaker", "config", "metrics", "pool")
 
     def __init__(
         self,
@@ -89,10 +91,12 @@ class Database(Handle):
         self.admission = Admission(
             config.max_open_conns, cap=tenant_connections, metrics=self.metrics
         )
+        self.breaker = Breaker(self.metrics.record_breaker_opened)
         engine = Engine(
             self.pool,
             telemetry,
             self.admission,
+            self.breaker,
             named=direct,
             role=tenant_role,
             resolve_within=config.connect_timeout.total_seconds(),
@@ -180,11 +184,14 @@ class Database(Handle):
 
     async def health_check(self) -> HealthStatus:
         """Return whether the database answers, how fast, and the pool's statistics; in 5 s at most."""
-        return await health.health_check(self.pool, metrics=self.metrics)
+        status = await health.health_check(self.pool, metrics=self.metrics)
+        if status.healthy:
+            self.breaker.succeeded()
+        return replace(status, breaker=self.breaker.state)
 
     async def is_healthy(self) -> bool:
         """Tell whether the database answers."""
-        return await health.is_healthy(self.pool, metrics=self.metrics)
+        return (await self.health_check()).healthy
 
     async def _configure(self, conn: AsyncConnection[Any]) -> None:
         await self._engine.configure(conn)

@@ -17,6 +17,7 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
 from mtenant_database.admission import Admission, Place
+from mtenant_database.breaker import Breaker
 from mtenant_database.commit import IDENTITY
 from mtenant_database.errors import (
     CommitUnknown,
@@ -85,6 +86,7 @@ class Engine:
         pool: Where connections come from; they are in autocommit.
         telemetry: What is told of every flush.
         admission: Whose turn it is to borrow one.
+        breaker: Whether the server is there, as far as is known.
         named: Whether our own statements are prepared on every connection.
         role: Whether a scope takes the tenant's role too.
         resolve_within: How long the outcome of a lost commit is asked for, in seconds.
@@ -101,6 +103,7 @@ class Engine:
     pool: Pool[Connection]
     telemetry: Telemetry
     admission: Admission
+    breaker: Breaker
     named: bool
     role: bool
     resolve_within: float
@@ -172,12 +175,15 @@ class Engine:
         """Borrow a connection that `release` must get back; raises as `connection`."""
         if self.closing is not None:
             raise DatabaseUnavailable(internal="the Database is closing")
+        self.breaker.check()
         place = self.admission.enter_now(tenant) or await self._wait_for_place(tenant)
         try:
             conn = await self.pool.getconn()
         except BaseException as exc:
             self.admission.leave(place)
             if isinstance(exc, psycopg.Error):
+                if self.pool.last_failure is not None:
+                    self.breaker.failed()
                 raise translate(exc) from exc
             raise
         self.places[conn] = place
@@ -248,9 +254,15 @@ class Engine:
         try:
             results = await conn.wait(generator)
         except BaseException as exc:
+            if isinstance(exc, OperationalError):
+                self.breaker.failed()
             watch.end(error=exc)
             raise
         fault = find_fault(results)
+        if fault is None or not fault.closed:
+            self.breaker.succeeded()
+        else:
+            self.breaker.failed()
         if fault is None:
             return results, None, watch.end(rows=rows_of(results[place]))
         if fault.sqlstate == _NO_SUCH_STATEMENT:
