@@ -97,7 +97,7 @@ def select_registered(components: Iterable[str] | None = None) -> sql.Composed:
     )
     return sql.SQL(
         "SELECT coalesce(json_agg(json_build_array(component, version, name, up, down)), '[]')"
-        " FROM shared.migrations{}"
+        " FROM shared.migrations{};"
     ).format(only)
 
 

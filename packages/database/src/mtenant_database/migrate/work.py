@@ -7,7 +7,7 @@ schema take turns, and each file runs once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,11 +56,19 @@ class Done:
 
 @dataclass
 class Opened:
-    """A transaction that has the schema's lock, and what it found."""
+    """A transaction that has the schema's lock, and what it found.
+
+    Attributes:
+        ledger: What has been applied.
+        catalog: What is in the schema.
+        suspended: Whether the schema is closed, and was opened for this transaction.
+        answers: What the questions that were sent with its beginning got for an answer.
+    """
 
     ledger: Ledger
     catalog: Catalog
     suspended: bool
+    answers: Sequence[PGresult] = ()
 
 
 class Work:
@@ -83,12 +91,16 @@ class Work:
         self.fresh = fresh
         self.retries = 0
         self._left: tuple[Ledger, Catalog] | None = None
-        self._ahead: list[PGresult] | None = (
-            None  # what a transaction answered that is open already
-        )
+        # What the beginning of a transaction that is open already was answered, and questions in it.
+        self._ahead: tuple[Sequence[PGresult], Sequence[PGresult]] | None = None
 
-    async def step(self, choose: Choose) -> Done | None:
+    async def step(self, choose: Choose, *, then: Sequence[sql.Composable] = ()) -> Done | None:
         """Make the first of the steps that `choose` finds for the ledger; None if it finds none.
+
+        Args:
+            choose: Finds the steps.
+            then: Questions that the transaction after the last step begins with, in a schema that is
+                set up; see `Opened.answers`.
 
         Raises:
             SchemaBusy: The lock of the schema, or one that the file needs, was not to be had.
@@ -100,7 +112,7 @@ class Work:
             AppError: Whatever `choose` raises.
         """
         return await patiently(
-            lambda: self._step(choose), self.settings, str(self.place), self._count
+            lambda: self._step(choose, then), self.settings, str(self.place), self._count
         )
 
     async def read(self) -> Ledger:
@@ -134,7 +146,7 @@ class Work:
     def _count(self) -> None:
         self.retries += 1
 
-    async def _step(self, choose: Choose) -> Done | None:
+    async def _step(self, choose: Choose, then: Sequence[sql.Composable]) -> Done | None:
         start = time.perf_counter()
         try:
             opened = await self.open()
@@ -145,7 +157,7 @@ class Work:
             step = steps[0]
             script = step.script
             if script.directives.transactional or (self.fresh and not script.controls_transactions):
-                await self._run(opened, step, start)
+                await self._run(opened, step, start, then if len(steps) == 1 else ())
             else:
                 await run_outside(self, opened, step)
         except BaseException as exc:
@@ -153,17 +165,25 @@ class Work:
             raise
         return Done(step, len(steps) - 1, time.perf_counter() - start)
 
-    def begin_with(self, catalog: Catalog) -> None:
-        """Take it that nothing has been applied yet, and this is in the schema that was just made."""
+    def begin_with(self, catalog: Catalog, ahead: Sequence[PGresult] | None = None) -> None:
+        """Take it that nothing has been applied yet, and this is in the schema that was just made.
+
+        Args:
+            catalog: What is there.
+            ahead: What `opening` was answered, if it was sent already.
+        """
         self._left = (Ledger(), catalog)
+        self._ahead = None if ahead is None else (ahead, ())
 
     async def open(self) -> Opened:
         """Begin a transaction, take the schema's lock, and read ledger and catalog; all in one message."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
-            return await self._opened_now(ahead)
+            opened = await self._opened_now(ahead[0])
+            opened.answers = ahead[1]
+            return opened
         try:
-            results = await self.link.run(self._opening())
+            results = await self.link.run(_text(*self.opening()))
         except ScriptFailed as exc:
             await self.link.rollback()
             if exc.sqlstate == LOCKED_OUT and self.place.tenant is not None:
@@ -172,13 +192,14 @@ class Work:
             raise self.error(exc) from exc.error
         return await self._opened_now(results)
 
-    def _opening(self) -> str:
-        reading = [books.select_ledger(self.place)]
+    def opening(self) -> list[sql.Composable]:
+        """Return the statements of `open`."""
+        reading: list[sql.Composable] = [self._begin(), books.select_ledger(self.place)]
         if self._left is None:
             reading.append(ownership.select_catalog(self.place))
-        return _text(self._begin(), *reading)
+        return reading
 
-    async def _opened_now(self, results: list[PGresult]) -> Opened:
+    async def _opened_now(self, results: Sequence[PGresult]) -> Opened:
         check_role(self.link, self.settings)
         check_lock(results[-3 if self._left is None else -2])
         if self._left is None:
@@ -233,7 +254,9 @@ class Work:
             relations=tuple(sorted(relations)),
         )
 
-    async def _run(self, opened: Opened, step: Step, start: float) -> None:
+    async def _run(
+        self, opened: Opened, step: Step, start: float, then: Sequence[sql.Composable]
+    ) -> None:
         effect = await self._run_script(opened, step)
         one = step.migration
         if step.direction == "down":
@@ -251,8 +274,10 @@ class Work:
         # Nobody uses the schema: it stays as it was left, and the next step can begin at once.
         self._left = (ledger, effect.after)
         try:
-            text = _text(record, recorded, sql.SQL(preamble.COMMIT + ";")) + self._opening()
-            self._ahead = await self.link.run(text)
+            end = sql.SQL(preamble.COMMIT + ";")
+            results = await self.link.run(_text(record, recorded, end, *self.opening(), *then))
+            cut = len(results) - len(then)
+            self._ahead = results[:cut], results[cut:]
         except ScriptFailed as exc:
             self._explain_absence(exc)
             raise self.error(exc) from exc.error
@@ -371,7 +396,7 @@ def _where(step: Step, exc: ScriptFailed, before: int, offset: int) -> str:
     return script.source
 
 
-def _opened(results: list[PGresult], *, suspended: bool) -> Opened:
+def _opened(results: Sequence[PGresult], *, suspended: bool) -> Opened:
     ledger, catalog = (text_of(result) or "" for result in results[-2:])
     return Opened(Ledger.parse(ledger), Catalog.parse(catalog), suspended)
 
