@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from psycopg import sql
 from psycopg.pq.abc import PGresult
@@ -13,31 +12,28 @@ from psycopg.pq.abc import PGresult
 from mtenant_database.migrate import planner, preamble, registry
 from mtenant_database.migrate.errors import AdoptionRefused, TenantExists, UnknownTenant
 from mtenant_database.migrate.ledger import LEDGER, Ledger, Place, create_ledger
-from mtenant_database.migrate.link import Link, ScriptFailed, text_of
+from mtenant_database.migrate.link import Link, ScriptFailed, rows_of, text_of
 from mtenant_database.migrate.migration import History
 from mtenant_database.migrate.ownership import Catalog
 from mtenant_database.migrate.patience import patiently
 from mtenant_database.migrate.planner import Step, Target
-from mtenant_database.migrate.registration import parse_registered, select_registered
+from mtenant_database.migrate.registration import registered_history, select_registered
 from mtenant_database.migrate.settings import MigrateSettings
 from mtenant_database.migrate.transaction import first_value, in_transaction
 from mtenant_database.migrate.work import Done, Work
 from mtenant_errors import AppError
 
-_COMPONENTS = (
-    "SELECT coalesce(json_agg(json_build_array(name, head, contracted)), '[]')"
-    " FROM (SELECT * FROM shared.components ORDER BY name{}) components;"
-)
+_COMPONENTS: Final = "SELECT name, head, contracted FROM shared.components ORDER BY name{};"
 _QUESTIONS: Final = 3
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is registered, and how far a new tenant goes; `text` is what the registry said."""
+    """What is registered, and how far a new tenant goes; `rows` is what the registry said."""
 
     target: Target
     history: History
-    text: str
+    rows: list[tuple[Any, ...]]
 
 
 class _IsThere(Exception):
@@ -207,13 +203,13 @@ def _questions(place: Place, *, share: bool = False) -> list[sql.Composable]:
 def _answer(
     results: Sequence[PGresult], known: _Wanted | None = None
 ) -> tuple[str | None, _Wanted]:
-    rows = json.loads(text_of(results[-2]) or "[]")
+    components, registered = rows_of(results[-2]), rows_of(results[-1])
     target = Target(
-        {name: head for name, head, _ in rows}, {name: until for name, _, until in rows}
+        {name: head for name, head, _ in components}, {name: until for name, _, until in components}
     )
-    status, text = text_of(results[-3]), text_of(results[-1]) or "[]"
-    history = parse_registered(text) if known is None or known.text != text else known.history
-    return status, _Wanted(target, history, text)
+    same = known is not None and known.rows == registered
+    history = known.history if known and same else registered_history(registered)
+    return text_of(results[-3]), _Wanted(target, history, registered)
 
 
 async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from psycopg import sql
 from psycopg.pq.abc import PGresult
@@ -23,7 +23,7 @@ from mtenant_database.migrate.errors import (
     UnknownTenant,
 )
 from mtenant_database.migrate.ledger import Entry, Ledger, Place
-from mtenant_database.migrate.link import Link, ScriptFailed, text_of
+from mtenant_database.migrate.link import Link, ScriptFailed, rows_of, text_of
 from mtenant_database.migrate.outside import run_outside
 from mtenant_database.migrate.ownership import Catalog, Effect
 from mtenant_database.migrate.patience import Again, Locked, patiently
@@ -132,7 +132,7 @@ class Work:
                 return await self._read_suspended(exc)
             self._explain_absence(exc)
             raise exc.explain(str(self.place)) from exc.error
-        return Ledger.parse(text_of(results[-4]) or "[]")
+        return Ledger.of(rows_of(results[-4]))
 
     async def _read_suspended(self, denied: ScriptFailed) -> Ledger:
         async def attempt() -> Ledger:
@@ -204,10 +204,10 @@ class Work:
         check_lock(results[-3 if self._left is None else -2])
         if self._left is None:
             return _opened(results, suspended=False)
-        ledger, (known, catalog) = Ledger.parse(text_of(results[-1]) or "[]"), self._left
+        ledger, (known, catalog) = Ledger.of(rows_of(results[-1])), self._left
         if [entry.position for entry in ledger] != [entry.position for entry in known]:
             # Somebody else is setting it up, too.
-            catalog = Catalog.parse(await self._value(ownership.select_catalog(self.place)))
+            catalog = Catalog.of(await self._rows(ownership.select_catalog(self.place)))
         return Opened(ledger, catalog, suspended=False)
 
     async def commit(self, opened: Opened, *statements: sql.Composable) -> None:
@@ -287,7 +287,7 @@ class Work:
         outside = not script.directives.transactional
         body = without_concurrently(script) if outside else script.text
         before = preamble.limits(script.directives)
-        after = [ownership.select_effect(self.place)]
+        after = ownership.select_effect(self.place)
         if self.place.tenant is not None and step.direction == "up":
             after.append(registry.select_checksum(step.migration))
         head = _text(*before)
@@ -297,7 +297,8 @@ class Work:
             where = script.source if outside else _where(step, exc, len(before), len(head))
             raise self.error(exc, f"{where}, in {self.place}") from exc.error
         check_role(self.link, self.settings)  # the file may have gone back to who connects
-        effect = Effect.parse(text_of(results[-len(after)]) or "")
+        locks, types = results[-len(after) :][:2]
+        effect = Effect.of(opened.catalog, self.place, rows_of(locks), rows_of(types))
         if self.place.tenant is not None:
             place, one = self.place, step.migration
             ownership.check_effect(
@@ -342,9 +343,9 @@ class Work:
         if exc.sqlstate in ABSENT:
             raise NotInstalled(where=str(self.place)) from exc.error
 
-    async def _value(self, question: sql.Composable) -> str:
+    async def _rows(self, question: sql.Composable) -> list[tuple[Any, ...]]:
         try:
-            return await self.link.value(question.as_string()) or "[]"
+            return rows_of((await self.link.run(question.as_string()))[-1])
         except ScriptFailed as exc:
             raise self.error(exc) from exc.error
 
@@ -397,8 +398,8 @@ def _where(step: Step, exc: ScriptFailed, before: int, offset: int) -> str:
 
 
 def _opened(results: Sequence[PGresult], *, suspended: bool) -> Opened:
-    ledger, catalog = (text_of(result) or "" for result in results[-2:])
-    return Opened(Ledger.parse(ledger), Catalog.parse(catalog), suspended)
+    ledger, catalog = (rows_of(result) for result in results[-2:])
+    return Opened(Ledger.of(ledger), Catalog.of(catalog), suspended)
 
 
 def _text(*statements: sql.Composable) -> str:
