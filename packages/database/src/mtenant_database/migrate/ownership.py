@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from psycopg import sql
 
@@ -19,6 +19,16 @@ from mtenant_database.migrate.ledger import LEDGER, Ledger, Place
 
 # Below, classes of pg_depend are 1247 pg_type, 1259 pg_class, 2615 pg_namespace (catalog/pg_*.h): these never change.
 # A foreign key to the registry is what a tenant's file may do outside of its schema.
+_MODES: Final = {
+    mode: frozenset([mode])
+    for mode in (
+        "ShareUpdateExclusiveLock",
+        "ShareLock",
+        "ShareRowExclusiveLock",
+        "ExclusiveLock",
+        "AccessExclusiveLock",
+    )
+}
 _FOREIGN_KEY: Final = frozenset({"ShareRowExclusiveLock"})
 _SYSTEM: Final = ("pg_catalog", "pg_toast", "information_schema", "pg_temp_", "pg_toast_temp_")
 # pg_class.relkind of tables, partitioned and foreign ones, views and sequences; an index is its table's.
@@ -49,8 +59,7 @@ class Catalog:
         return cls(relations, frozenset(types))
 
 
-@dataclass(frozen=True)
-class Touched:
+class Touched(NamedTuple):
     """A relation on which the transaction holds a strong lock; the names are None once it is gone."""
 
     oid: int
@@ -85,7 +94,7 @@ class Effect:
         touched: dict[int, Touched] = {}
         for oid, kind, schema, name, table, mode in locks:
             known = touched.get(oid)
-            modes = frozenset([mode]) | (known.modes if known is not None else frozenset())
+            modes = _MODES[mode] if known is None else known.modes | _MODES[mode]
             touched[oid] = Touched(oid, schema, name, kind, table, modes)
         relations = dict(before.relations)
         for one in touched.values():

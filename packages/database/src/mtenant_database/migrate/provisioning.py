@@ -24,7 +24,6 @@ from mtenant_database.migrate.work import Done, Work
 from mtenant_errors import AppError
 
 _COMPONENTS: Final = "SELECT name, head, contracted FROM shared.components ORDER BY name{};"
-_QUESTIONS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,7 @@ async def _begin(work: Work) -> _Wanted:
         return await in_transaction(
             link, settings, lambda inside: _resume(inside, place), lock=place
         )
-    work.begin_with(_catalog(results))
-    return _answer(results)[1]
+    return _made(work, results)
 
 
 async def _begin_at_once(work: Work) -> _Wanted:
@@ -119,8 +117,7 @@ async def _begin_at_once(work: Work) -> _Wanted:
     before = "".join(part.as_string() for part in said)
     results = await work.link.run(before + "".join(part.as_string() for part in ahead))
     made = next(i for i, r in enumerate(results) if r.command_status == b"COMMIT")
-    work.begin_with(_catalog(results[:made]), results[made:])
-    return _answer(results[:made])[1]
+    return _made(work, results[:made], results[made:])
 
 
 async def _create(link: Link, place: Place, settings: MigrateSettings) -> list[PGresult]:
@@ -145,12 +142,16 @@ def _making(place: Place, settings: MigrateSettings) -> list[sql.Composable]:
         sql.Literal(place.ledger.as_string())
     )
     making = [row, schema, create_ledger(place), *grants(place, settings), ledger]
-    return [*making, *_questions(place)]
+    return [*making, *_registry()]
 
 
-def _catalog(results: Sequence[PGresult]) -> Catalog:
-    """Return what is in a schema that `_making` has made."""
-    return Catalog({int(text_of(results[-_QUESTIONS - 1]) or 0): LEDGER}, frozenset())
+def _made(
+    work: Work, results: Sequence[PGresult], ahead: Sequence[PGresult] | None = None
+) -> _Wanted:
+    """Begin with the schema that `_making` has made; return what the registry wants of it."""
+    ledger = int(text_of(results[-3]) or 0)
+    work.begin_with(Catalog({ledger: LEDGER}, frozenset()), ahead)
+    return _parsed(results)
 
 
 async def _resume(link: Link, place: Place) -> _Wanted:
@@ -192,24 +193,29 @@ async def _wanted(
 
 
 def _questions(place: Place, *, share: bool = False) -> list[sql.Composable]:
-    # By themselves: the last one sees what the one before it may have waited for.
-    return [
-        registry.select_status(str(place.tenant)),
-        sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if share else "")),
-        select_registered(),
-    ]
+    return [registry.select_status(str(place.tenant)), *_registry(share=share)]
+
+
+def _registry(*, share: bool = False) -> list[sql.Composable]:
+    # Two statements: the second sees what the first may have waited for.
+    components = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if share else ""))
+    return [components, select_registered()]
 
 
 def _answer(
     results: Sequence[PGresult], known: _Wanted | None = None
 ) -> tuple[str | None, _Wanted]:
+    return text_of(results[-3]), _parsed(results, known)
+
+
+def _parsed(results: Sequence[PGresult], known: _Wanted | None = None) -> _Wanted:
     components, registered = rows_of(results[-2]), rows_of(results[-1])
     target = Target(
         {name: head for name, head, _ in components}, {name: until for name, _, until in components}
     )
-    same = known is not None and known.rows == registered
-    history = known.history if known and same else registered_history(registered)
-    return text_of(results[-3]), _Wanted(target, history, registered)
+    if known is not None and known.rows == registered:
+        return _Wanted(target, known.history, registered)
+    return _Wanted(target, registered_history(registered), registered)
 
 
 async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
