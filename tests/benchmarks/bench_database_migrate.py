@@ -2,10 +2,15 @@
 
     python tests/benchmarks/bench_database_migrate.py
 
-- Provisioning: 11 tables and 30 indexes of three components, beside the same DDL as one script in one
-  transaction. Both make a connection first.
+- Provisioning: 11 tables and 30 indexes in one file, beside the same DDL as one script in one
+  transaction; and in the files of three components, each of which has a transaction of its own. All
+  make a connection first.
 - One added column over 1,000 tenants, beside a loop of BEGIN, SET LOCAL search_path, ALTER TABLE,
-  COMMIT over one connection: no ledger, no lock, no check of what the file did.
+  COMMIT over one connection: no ledger, no lock, no check of what the file did; and beside
+  `migrate_schemas` of django-tenants, on 20 of the same schemas, because all of them take it too long.
+- Nothing to do, beside the same.
+
+Times of the fleet are for one tenant.
 
 PostgreSQL is started for it, or $DATABASE_URL names a superuser's database.
 """
@@ -16,10 +21,13 @@ import asyncio
 import itertools
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 from harness import Bound, Case, Comparison, report
+from peer_django import MigrateSchemas
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -27,9 +35,17 @@ from mtenant_database.migrate import Fleet, History, MigrateSettings, Migration,
 from mtenant_devstack import Stack
 
 TENANTS = 1000
+SAMPLE = 20  # for django-tenants
 OWNER = "bench_migrate_owner"
-PROVISION, SCRIPT = "provision(), 11 tables and 30 indexes", "the same DDL as one script"
-FLEET, LOOP = "Fleet.up, one column, 1,000 tenants", "bare transactions in a loop"
+PROVISION = "provision(), 11 tables and 30 indexes"
+COMPONENTS = "provision(), the same in three components"
+SCRIPT = "the same DDL as one script"
+FLEET, LOOP = "Fleet.up, one column", "bare transactions in a loop"
+DJANGO = f"migrate_schemas, one column, on {SAMPLE} of them"
+LOOK, DJANGO_LOOK = (
+    "Fleet.up, nothing to do",
+    f"migrate_schemas, nothing to do, on {SAMPLE} of them",
+)
 
 
 def tables(component: str, count: int, indexes: int) -> str:
@@ -52,7 +68,8 @@ SCRIPTS = {
     "contact": tables("contact", 4, 12),
     "deal": tables("deal", 4, 10),
 }
-FILES = History(Migration.of(name, 1, "tables", text) for name, text in SCRIPTS.items())
+THREE = History(Migration.of(name, 1, "tables", text) for name, text in SCRIPTS.items())
+ONE = History([Migration.of("crm", 1, "tables", "\n".join(SCRIPTS.values()))])
 
 
 async def provision_many(dsn: str, names: Iterator[str], count: int) -> None:
@@ -71,23 +88,24 @@ async def run_scripts(dsn: str, names: Iterator[str], count: int) -> None:
             )
 
 
-def provisioning(dsn: str) -> Comparison:
+def provisioning(one: str, three: str) -> Comparison:
     """Compare provisioning with a script."""
-    ours = (f"p{number}" for number in itertools.count())
-    theirs = (f"script_{number}" for number in itertools.count())
+    names = [(f"p{number}" for number in itertools.count()) for _ in range(3)]
     return Comparison(
         "A new tenant",
         [
-            Case(PROVISION, lambda n: asyncio.run(provision_many(dsn, ours, n))),
-            Case(SCRIPT, lambda n: asyncio.run(run_scripts(dsn, theirs, n))),
+            Case(PROVISION, lambda n: asyncio.run(provision_many(one, names[0], n))),
+            Case(COMPONENTS, lambda n: asyncio.run(provision_many(three, names[1], n))),
+            Case(SCRIPT, lambda n: asyncio.run(run_scripts(one, names[2], n))),
         ],
         [Bound(PROVISION, SCRIPT, 1.5)],
-        rounds=21,
+        rounds=31,
+        seconds_a_turn=0.1,
     )
 
 
 async def set_up_fleet(dsn: str) -> None:
-    """Make 1,000 tenants with a table."""
+    """Make 1,000 tenants with 11 tables and 30 indexes."""
     settings = MigrateSettings(owner=OWNER)
     async with Fleet(dsn, settings=settings) as fleet:
         await fleet.install()
@@ -101,73 +119,82 @@ async def set_up_fleet(dsn: str) -> None:
 
 
 def fleet_file(version: int) -> Migration:
-    """Return the migration that adds a column, or at 1 makes the table."""
+    """Return the migration that adds a column, or at 1 makes the tables."""
     text = (
-        "create table people (id int primary key)"
+        "\n".join(SCRIPTS.values())
         if version == 1
-        else f"alter table people add ours_{version} int"
+        else f"alter table contact_0 add ours_{version} int"
     )
     return Migration.of("fleet", version, f"v{version}", text)
 
 
-async def migrate_fleet(dsn: str, versions: Iterator[int], count: int) -> None:
+async def migrate_fleet(dsn: str, version: int) -> None:
     """Add a column to every tenant, by the library."""
     async with Fleet(dsn, settings=MigrateSettings(owner=OWNER)) as fleet:
-        for version in itertools.islice(versions, count):
-            await fleet.register(History(fleet_file(one) for one in range(1, version + 1)))
-            found = await fleet.up(rollout=Rollout(parallel=4))
-            if len(found.results) != TENANTS or found.exit_code:
-                raise RuntimeError(found.to_table())
+        await fleet.register(History(fleet_file(one) for one in range(1, version + 1)))
+        found = await fleet.up(rollout=Rollout(parallel=4))
+        if len(found.results) != TENANTS or found.exit_code:
+            raise RuntimeError(found.to_table())
 
 
-async def alter_in_a_loop(dsn: str, versions: Iterator[int], count: int) -> None:
+async def alter_in_a_loop(dsn: str, version: int) -> None:
     """Add a column to every tenant, by hand."""
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as conn:
-        for version in itertools.islice(versions, count):
-            for number in range(TENANTS):
-                async with conn.transaction():
-                    path = sql.SQL("set local search_path to {}").format(
-                        sql.Identifier(f"tenant_f{number}")
-                    )
-                    await conn.execute(f"set local role {OWNER}".encode())
-                    await conn.execute(path)
-                    await conn.execute(f"alter table people add theirs_{version} int".encode())
+        for number in range(TENANTS):
+            async with conn.transaction():
+                path = sql.SQL("set local search_path to {}").format(
+                    sql.Identifier(f"tenant_f{number}")
+                )
+                await conn.execute(f"set local role {OWNER}".encode())
+                await conn.execute(path)
+                await conn.execute(f"alter table contact_0 add theirs_{version} int".encode())
 
 
-async def look_again(dsn: str, count: int) -> None:
+def migrate_with_django(django: MigrateSchemas) -> None:
+    """Add a column to some tenants, by django-tenants."""
+    django.add_migration()
+    django.migrate()
+
+
+async def look_again(dsn: str) -> None:
     """Ask whether there is something to do."""
     async with Fleet(dsn, settings=MigrateSettings(owner=OWNER)) as fleet:
-        for _ in range(count):
-            if (await fleet.up()).results:
-                raise RuntimeError("there was something to do")
+        if (await fleet.up()).results:
+            raise RuntimeError("there was something to do")
 
 
-class Rounds(Comparison):
-    """A comparison whose cases take seconds, so that each runs once a round."""
+class Passes(Comparison):
+    """A comparison whose cases each go once over their tenants in a round."""
 
     def _calibrate(self, case: Case) -> int:
-        case.run(1)
-        return 1
+        tenants = SAMPLE if case.name in (DJANGO, DJANGO_LOOK) else TENANTS
+        case.run(tenants)
+        return tenants
 
 
-def fleet(dsn: str) -> list[Comparison]:
-    """Compare a run over the fleet with a loop, and time a run with nothing to do."""
+def fleet(dsn: str, folder: Path) -> list[Comparison]:
+    """Compare runs over the fleet with a loop and with django-tenants."""
     asyncio.run(set_up_fleet(dsn))
+    django = MigrateSchemas(dsn, [f"tenant_f{number}" for number in range(SAMPLE)], folder)
     ours, theirs = itertools.count(2), itertools.count(2)
-    changing = Rounds(
-        "One added column over 1,000 tenants",
+    changing = Passes(
+        "One added column over 1,000 tenants, a tenant",
         [
-            Case(FLEET, lambda n: asyncio.run(migrate_fleet(dsn, ours, n))),
-            Case(LOOP, lambda n: asyncio.run(alter_in_a_loop(dsn, theirs, n))),
+            Case(FLEET, lambda n: asyncio.run(migrate_fleet(dsn, next(ours)))),
+            Case(LOOP, lambda n: asyncio.run(alter_in_a_loop(dsn, next(theirs)))),
+            Case(DJANGO, lambda n: migrate_with_django(django)),
         ],
-        [Bound(FLEET, LOOP, 4)],
+        [Bound(FLEET, LOOP, 4), Bound(FLEET, DJANGO, 1 / 20)],
         rounds=3,
     )
-    looking = Comparison(
-        "Nothing to do over 1,000 tenants",
-        [Case("Fleet.up, one query", lambda n: asyncio.run(look_again(dsn, n)))],
-        [],
-        rounds=5,
+    looking = Passes(
+        "Nothing to do over 1,000 tenants, a tenant",
+        [
+            Case(LOOK, lambda n: asyncio.run(look_again(dsn))),
+            Case(DJANGO_LOOK, lambda n: django.migrate()),
+        ],
+        [Bound(LOOK, DJANGO_LOOK, 1 / 100)],
+        rounds=3,
     )
     return [changing, looking]
 
@@ -182,20 +209,23 @@ def prepare(admin: str, name: str) -> str:
     return make_conninfo(admin, dbname=name, user=OWNER)
 
 
+async def register(dsn: str, files: History) -> None:
+    """Register files in a new database."""
+    async with Fleet(dsn, settings=MigrateSettings(owner=OWNER)) as fleet:
+        await fleet.install()
+        await fleet.register(files)
+
+
 def main() -> int:
     """Run both, and tell by the exit status whether the promises were kept."""
     given = os.environ.get("DATABASE_URL")
-    with Stack(() if given else ("postgres",)) as stack:
+    with Stack(() if given else ("postgres",)) as stack, tempfile.TemporaryDirectory() as folder:
         admin = given or stack.postgres.url
-        dsn = prepare(admin, "bench_migrate_new")
-
-        async def register() -> None:
-            async with Fleet(dsn, settings=MigrateSettings(owner=OWNER)) as one:
-                await one.install()
-                await one.register(FILES)
-
-        asyncio.run(register())
-        return report("database_migrate", [provisioning(dsn), *fleet(prepare(admin, "bench_migrate_fleet"))])
+        one, three = (prepare(admin, f"bench_migrate_{name}") for name in ("one", "three"))
+        asyncio.run(register(one, ONE))
+        asyncio.run(register(three, THREE))
+        fleets = fleet(prepare(admin, "bench_migrate_fleet"), Path(folder))
+        return report("database_migrate", [provisioning(one, three), *fleets])
 
 
 if __name__ == "__main__":

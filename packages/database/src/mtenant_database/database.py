@@ -6,12 +6,15 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
 from psycopg import AsyncConnection
 
 from mtenant_database import health
+from mtenant_database.admission import Admission
+from mtenant_database.breaker import Breaker
 from mtenant_database.config import DatabaseConfig
 from mtenant_database.engine import Engine
 from mtenant_database.health import HealthStatus
@@ -47,9 +50,11 @@ class Database(Handle):
         tenant_metrics: How many tenants `metrics` tells apart, as for `Metrics`; 0: none.
         leak_threshold: After how many seconds a connection that is still out is logged as a leak, with
             the stack of who borrowed it; None: never.
+        tenant_connections: How many connections a tenant may hold while another one waits; None: half of
+            them. While nobody waits it may have all.
     """
 
-    __slots__ = ("config", "metrics", "pool")
+    __slots__ = ("admission", "breaker", "config", "metrics", "pool")
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class Database(Handle):
         tenant_labels: bool = False,
         tenant_metrics: int = 0,
         leak_threshold: float | None = None,
+        tenant_connections: int | None = None,
     ) -> None:
         self.config = config
         self.metrics = Metrics(tenants=tenant_metrics)
@@ -82,9 +88,15 @@ class Database(Handle):
             leak_threshold=leak_threshold,
             telemetry=telemetry,
         )
+        self.admission = Admission(
+            config.max_open_conns, cap=tenant_connections, metrics=self.metrics
+        )
+        self.breaker = Breaker(self.metrics.record_breaker_opened)
         engine = Engine(
             self.pool,
             telemetry,
+            self.admission,
+            self.breaker,
             named=direct,
             role=tenant_role,
             resolve_within=config.connect_timeout.total_seconds(),
@@ -93,13 +105,20 @@ class Database(Handle):
         super().__init__(engine, None, seconds)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
+    def from_env(
+        cls, environ: Mapping[str, str] = os.environ, *, prefix: str | None = None, **options: Any
+    ) -> Self:
         """Return a database as the environment describes it: `DATABASE_URL` or `DB_*`.
+
+        Args:
+            environ: Variables and their values.
+            prefix: As for `DatabaseConfig.from_env`, for a second database.
+            **options: As for the class.
 
         Raises:
             ConfigError: With everything that is wrong.
         """
-        return cls(DatabaseConfig.from_env(environ), **options)
+        return cls(DatabaseConfig.from_env(environ, prefix=prefix), **options)
 
     async def connect(self) -> None:
         """Open the pool; return once the server has accepted a connection.
@@ -172,11 +191,14 @@ class Database(Handle):
 
     async def health_check(self) -> HealthStatus:
         """Return whether the database answers, how fast, and the pool's statistics; in 5 s at most."""
-        return await health.health_check(self.pool, metrics=self.metrics)
+        status = await health.health_check(self.pool, metrics=self.metrics)
+        if status.healthy:
+            self.breaker.succeeded()
+        return replace(status, breaker=self.breaker.state)
 
     async def is_healthy(self) -> bool:
         """Tell whether the database answers."""
-        return await health.is_healthy(self.pool, metrics=self.metrics)
+        return (await self.health_check()).healthy
 
     async def _configure(self, conn: AsyncConnection[Any]) -> None:
         await self._engine.configure(conn)

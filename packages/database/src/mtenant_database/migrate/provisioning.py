@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from psycopg import sql
+from psycopg.pq.abc import PGresult
 
-from mtenant_database.migrate import planner, registry
+from mtenant_database.migrate import planner, preamble, registry
 from mtenant_database.migrate.errors import AdoptionRefused, TenantExists, UnknownTenant
-from mtenant_database.migrate.ledger import Ledger, Place, create_ledger
-from mtenant_database.migrate.link import Link, ScriptFailed, text_of
+from mtenant_database.migrate.ledger import LEDGER, Ledger, Place, create_ledger
+from mtenant_database.migrate.link import Link, ScriptFailed, rows_of, text_of
 from mtenant_database.migrate.migration import History
+from mtenant_database.migrate.ownership import Catalog
 from mtenant_database.migrate.patience import patiently
 from mtenant_database.migrate.planner import Step, Target
-from mtenant_database.migrate.registration import parse_registered, select_registered
+from mtenant_database.migrate.registration import registered_history, select_registered
 from mtenant_database.migrate.settings import MigrateSettings
 from mtenant_database.migrate.transaction import first_value, in_transaction
 from mtenant_database.migrate.work import Done, Work
 from mtenant_errors import AppError
 
-_COMPONENTS = (
-    "SELECT coalesce(json_agg(json_build_array(name, head, contracted)), '[]')"
-    " FROM (SELECT * FROM shared.components ORDER BY name{}) components"
-)
+_COMPONENTS: Final = "SELECT name, head, contracted FROM shared.components ORDER BY name{};"
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is registered, and how far a new tenant goes."""
+    """What is registered, and how far a new tenant goes; `rows` is what the registry said."""
 
     target: Target
     history: History
+    rows: list[tuple[Any, ...]]
+
+
+class _IsThere(Exception):
+    """The registry has a row of the tenant."""
 
 
 async def provision(
@@ -60,46 +65,100 @@ async def provision(
     async with Link(conninfo) as link:
         work = Work(link, place, settings, fresh=True)
 
-        async def begin(link: Link) -> _Wanted:
-            await _begin(link, place, settings)
-            _, wanted = await _wanted(link, place)
-            return wanted
-
-        wanted = await in_transaction(link, settings, begin, lock=place, durable=False)
+        wanted = await _begin(work)
         made: list[Done] = []
         try:
             while True:
                 await _walk(work, wanted, made)
-                work.fresh = False  # from here on it has to reach the disk
-                if (moved := await _activate(work)) is None:
+                if (moved := await _activate(work, wanted)) is None:
                     return made
-                wanted, work.fresh = moved, True
+                wanted = moved
         except AppError as exc:
+            await link.rollback()
             await _note(link, settings, place, exc)
             raise
 
 
-async def _begin(link: Link, place: Place, settings: MigrateSettings) -> None:
-    tenant = sql.Literal(place.tenant)
-    new = sql.SQL(
-        "INSERT INTO shared.tenants (id) VALUES ({}) ON CONFLICT DO NOTHING RETURNING id"
-    ).format(tenant)
-    if await first_value(link, new) is None:
-        status = await first_value(link, registry.select_status(str(place.tenant)))
-        if status != "provisioning":
-            raise TenantExists(tenant=place.tenant, status=status)
-        return
-    schema = sql.SQL("CREATE SCHEMA {};").format(sql.Identifier(place.schema))
-    statements = [schema, create_ledger(place), *grants(place, settings)]
+async def _begin(work: Work) -> _Wanted:
+    """Make the row and the schema, or find those of an attempt that failed."""
+    link, place, settings = work.link, work.place, work.settings
     try:
-        await link.run("".join(part.as_string() for part in statements))
+        return await _begin_at_once(work)
+    except ScriptFailed:
+        # Which of many statements it was, and why, the same step by step will tell.
+        await link.rollback()
+    try:
+        results = await in_transaction(
+            link, settings, lambda inside: _create(inside, place, settings), lock=place
+        )
+    except _IsThere:
+        return await in_transaction(
+            link, settings, lambda inside: _resume(inside, place), lock=place
+        )
+    return _made(work, results)
+
+
+async def _begin_at_once(work: Work) -> _Wanted:
+    """Make them in one message, which begins the first step too.
+
+    Raises:
+        ScriptFailed: Nothing was made, or all of it and the beginning failed.
+    """
+    place, settings = work.place, work.settings
+    making = _making(place, settings)
+    work.begin_with(Catalog({}, frozenset()))
+    ahead = work.opening()
+    said = [
+        preamble.begin(settings, "pg_catalog", durable=False),
+        preamble.insist(place.schema),
+        *making,
+        sql.SQL(preamble.COMMIT + ";"),
+    ]
+    before = "".join(part.as_string() for part in said)
+    results = await work.link.run(before + "".join(part.as_string() for part in ahead))
+    made = next(i for i, r in enumerate(results) if r.command_status == b"COMMIT")
+    return _made(work, results[:made], results[made:])
+
+
+async def _create(link: Link, place: Place, settings: MigrateSettings) -> list[PGresult]:
+    try:
+        return await link.run("".join(part.as_string() for part in _making(place, settings)))
     except ScriptFailed as exc:
+        if exc.sqlstate == "23505":  # unique_violation
+            raise _IsThere from exc.error
         if exc.sqlstate == "42P06":  # duplicate_schema
             raise TenantExists(
                 f"schema {place.schema} is there, and the registry does not know it: "
                 "adopt it, or drop it"
             ) from exc.error
         raise
+
+
+def _making(place: Place, settings: MigrateSettings) -> list[sql.Composable]:
+    """Return the statements that make row, schema and ledger, and ask what is needed then."""
+    row = sql.SQL("INSERT INTO shared.tenants (id) VALUES ({});").format(sql.Literal(place.tenant))
+    schema = sql.SQL("CREATE SCHEMA {};").format(sql.Identifier(place.schema))
+    ledger = sql.SQL("SELECT {}::pg_catalog.regclass::oid;").format(
+        sql.Literal(place.ledger.as_string())
+    )
+    making = [row, schema, create_ledger(place), *grants(place, settings), ledger]
+    return [*making, *_registry()]
+
+
+def _made(
+    work: Work, results: Sequence[PGresult], ahead: Sequence[PGresult] | None = None
+) -> _Wanted:
+    """Begin with the schema that `_making` has made; return what the registry wants of it."""
+    ledger = int(text_of(results[-3]) or 0)
+    work.begin_with(Catalog({ledger: LEDGER}, frozenset()), ahead)
+    return _parsed(results)
+
+
+async def _resume(link: Link, place: Place) -> _Wanted:
+    status, wanted = await _wanted(link, place)
+    if status != "provisioning":
+        raise TenantExists(tenant=place.tenant, status=status)
+    return wanted
 
 
 def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
@@ -119,35 +178,58 @@ def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
     return [sql.SQL(text).format(**names) for text in said]
 
 
-async def _wanted(link: Link, place: Place, *, shared: bool = False) -> tuple[str | None, _Wanted]:
-    """Return the tenant's status, and what is wanted of it."""
-    components = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if shared else ""))
-    # Three statements: the last one sees what the one before it may have waited for.
-    said = (
-        registry.select_status(str(place.tenant)),
-        components,
-        sql.SQL(";"),
-        select_registered(),
-    )
-    results = await link.run("".join(part.as_string() for part in said))
-    rows = json.loads(text_of(results[-2]) or "[]")
+async def _wanted(
+    link: Link, place: Place, *, known: _Wanted | None = None
+) -> tuple[str | None, _Wanted]:
+    """Return the tenant's status, and what is wanted of it.
+
+    Args:
+        link: The connection.
+        place: The tenant's.
+        known: What was wanted before; from now on nobody moves a head until the transaction ends.
+    """
+    said = _questions(place, share=known is not None)
+    return _answer(await link.run("".join(part.as_string() for part in said)), known)
+
+
+def _questions(place: Place, *, share: bool = False) -> list[sql.Composable]:
+    return [registry.select_status(str(place.tenant)), *_registry(share=share)]
+
+
+def _registry(*, share: bool = False) -> list[sql.Composable]:
+    # Two statements: the second sees what the first may have waited for.
+    components = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if share else ""))
+    return [components, select_registered()]
+
+
+def _answer(
+    results: Sequence[PGresult], known: _Wanted | None = None
+) -> tuple[str | None, _Wanted]:
+    return text_of(results[-3]), _parsed(results, known)
+
+
+def _parsed(results: Sequence[PGresult], known: _Wanted | None = None) -> _Wanted:
+    components, registered = rows_of(results[-2]), rows_of(results[-1])
     target = Target(
-        {name: head for name, head, _ in rows}, {name: until for name, _, until in rows}
+        {name: head for name, head, _ in components}, {name: until for name, _, until in components}
     )
-    return text_of(results[-3]), _Wanted(target, parse_registered(text_of(results[-1])))
+    if known is not None and known.rows == registered:
+        return _Wanted(target, known.history, registered)
+    return _Wanted(target, registered_history(registered), registered)
 
 
 async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
     def choose(ledger: Ledger) -> list[Step]:
         return planner.plan(wanted.history, ledger, wanted.target, str(work.place))
 
-    while (done := await work.step(choose)) is not None:
+    then = _questions(work.place, share=True)
+    while (done := await work.step(choose, then=then)) is not None:
         made.append(done)
         if done.left == 0:
             return
 
 
-async def _activate(work: Work) -> _Wanted | None:
+async def _activate(work: Work, known: _Wanted) -> _Wanted | None:
     """Make the tenant active; or return what is wanted now, because a head has moved."""
     link, place = work.link, work.place
 
@@ -156,7 +238,10 @@ async def _activate(work: Work) -> _Wanted | None:
         try:
             # FOR SHARE: until this transaction ends nobody registers anything, and whoever waits to
             # do so will find this tenant among the active ones.
-            status, wanted = await _wanted(link, place, shared=True)
+            if opened.answers:
+                status, wanted = _answer(opened.answers, known)
+            else:
+                status, wanted = await _wanted(link, place, known=known)
             if status == "active":  # somebody else was faster
                 await link.rollback()
                 return None
@@ -181,7 +266,9 @@ def _activation(work: Work) -> list[sql.Composed]:
     row = sql.SQL(
         "UPDATE shared.tenants SET status = 'active', error = NULL, updated_at = now() WHERE id = {};"
     ).format(sql.Literal(work.place.tenant))
-    return [row, *_admission(work.place, work.settings)]
+    # From here on it has to reach the disk, and all that was committed before it does so, too.
+    durable = sql.SQL("SET LOCAL synchronous_commit TO DEFAULT;").format()
+    return [durable, row, *_admission(work.place, work.settings)]
 
 
 def _admission(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
