@@ -137,7 +137,7 @@ def test_a_cursor_with_other_members_is_refused(document: Any) -> None:
 
 def test_a_page_of_nobody_knows_what_is_a_fault_of_the_program() -> None:
     request = PageRequest(Request({"type": "http"}), Response(), 10, None)
-    with pytest.raises(RuntimeError, match="page.after"):
+    with pytest.raises(RuntimeError, match=r"page\.after"):
         request.of([], key=lambda row: ())
 
 

@@ -215,7 +215,7 @@ async def test_a_signature_by_hmac_with_the_public_key_is_refused(
     validate: LocalValidation, key: OKPKey
 ) -> None:
     public = key.as_pem(private=False)
-    for secret in (public, key.as_dict(private=False)["x"].encode()):
+    for secret in (public, str(key.as_dict(private=False)["x"]).encode()):
         signed = f"{part({'alg': 'HS256', 'typ': 'at+jwt', 'kid': 'k1'})}.{part(claims())}"
         forged = f"{signed}.{part(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"
         with pytest.raises(InvalidToken):

@@ -55,12 +55,13 @@ def install(app: FastAPI) -> None:
 
 
 def _allowed(request: Request) -> str:
-    # The router names the methods of the first route that has the path; a path may have several.
-    path, found = request.scope["path"], set()
-    for route in request.app.state.own_routes:
-        if route.path_regex.match(path):
-            found |= route.methods
-    return ", ".join(sorted(found))
+    # The framework names the methods of the first route that has the path; its template may have
+    # several. Templates that match it further down are other resources: /open is not /{note_id}.
+    routes, path = request.app.state.own_routes, request.scope["path"]
+    template = next((one.path for one in routes if one.path_regex.match(path)), None)
+    return ", ".join(
+        sorted({name for one in routes if one.path == template for name in one.methods})
+    )
 
 
 def translate(exc: Exception, known: Iterable[str] = ()) -> AppError:
