@@ -94,7 +94,7 @@ def main(
         arguments: Instead of the command line's.
 
     Returns:
-        The exit status: 0, or 2 for settings that are wrong.
+        The exit status: 0, or 2 for settings that are wrong; of `migrate`, 1 or 3 if tenants failed.
     """
     parser = argparse.ArgumentParser(prog=service, description=f"{service} {version}")
     commands = ["serve", "migrate", "openapi"]
@@ -102,16 +102,18 @@ def main(
     command = parser.parse_args(arguments).command
     try:
         settings = Settings.from_env(service, port=port, version=version, calls=calls)
+        app = create(settings)  # a service may have settings of its own
+        logging = LoggerConfig.from_env(service)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     if command == "openapi":
-        print(json.dumps(create(settings).openapi(), indent=2))
+        print(json.dumps(app.openapi(), indent=2))
         return 0
-    configure(LoggerConfig.from_env(service))
+    configure(logging)
     if command == "migrate":
-        for report in asyncio.run(deploy(settings, migrations)):
-            print(report)
-        return 0
-    run(create(settings), settings)
+        reports = asyncio.run(deploy(settings, migrations))
+        print(*reports, sep="\n")
+        return max(report.exit_code for report in reports)
+    run(app, settings)
     return 0

@@ -131,7 +131,7 @@ class Cache:
     async def _fill(self, key: str, version: int, value: bytes, seconds: float) -> None:
         try:
             store = await self._store()
-            if store is self._own and self._shared is not None:
+            if store is self._own:
                 seconds = min(seconds, OWN)
             await store.fill(key, version, value, seconds)
         except StoreUnavailable as exc:

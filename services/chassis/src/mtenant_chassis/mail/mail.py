@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
 from typing import Final
 
@@ -15,7 +15,8 @@ _ADDRESS: Final = re.compile(
     r"[^\s@,;:<>\"()\[\]\\\x00-\x1f\x7f]+@[^\s@,;:<>\"()\[\]\\\x00-\x1f\x7f]+"
 )
 _LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # what ends a line, too
+_NO_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")  # PostgreSQL has no place for them
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Mail:
         html: The same as HTML, if there is one.
 
     Raises:
-        ValueError: The address is none, or the subject has a line break.
+        ValueError: The address is none, the subject has a line break, or a text has a NUL.
     """
 
     to: str
@@ -42,6 +43,8 @@ class Mail:
             raise ValueError("the recipient is no single address of the form name@domain")
         if _CONTROL.search(self.subject) or len(self.subject) > 500:
             raise ValueError("a subject is one line of at most 500 characters")
+        if _NO_TEXT.search("".join((self.to, self.subject, self.text, self.html or ""))):
+            raise ValueError("a mail is text: it holds neither NUL nor half a character")
 
     def message(self, *, sender: str, message_id: str, date: datetime) -> EmailMessage:
         """Return the message as it is sent (RFC 5322).
@@ -51,7 +54,9 @@ class Mail:
             message_id: Chosen before the first attempt: a mail that arrives twice is known by it.
             date: When it was wanted.
         """
-        message = EmailMessage(policy=SMTP)
+        # Of an address that is not ASCII no part may be encoded (RFC 2047, 5): it is written as it is
+        # (RFC 6532), and the server asked whether it takes that.
+        message = EmailMessage(policy=SMTP if self.to.isascii() else SMTPUTF8)
         message["From"] = sender
         message["To"] = self.to
         message["Subject"] = self.subject

@@ -22,7 +22,7 @@ class Mailer:
     Args:
         service: Whose mails they are.
         domain: What stands behind the @ of message ids.
-        wake: Called when a mail was added.
+        wake: Called when the transaction of a mail was committed.
     """
 
     def __init__(self, service: str, *, domain: str, wake: Callable[[], object]) -> None:
@@ -50,5 +50,5 @@ class Mailer:
         values = [intent, self._service, mail.to, mail.subject, mail.text, mail.html, message_id]
         await tx.execute(_INTENT, values)
         await tx.execute(_QUEUE, [intent, self._service, tx.tenant])
-        self._wake()
+        tx.on_commit(self._wake)
         return intent

@@ -93,10 +93,10 @@ class DirectoryTransport:
         await asyncio.to_thread(self._write, message)
 
     def _write(self, message: EmailMessage) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = str(message["Message-ID"]).strip("<>").partition("@")[0]
         unfinished = self._directory / f".{name}"
         try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with open(descriptor, "wb") as file:
                 file.write(message.as_bytes())

@@ -8,6 +8,7 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.message import EmailMessage
 from types import TracebackType
 from typing import Final, Self
 from uuid import UUID
@@ -25,6 +26,9 @@ LEASE: Final = timedelta(minutes=2)
 
 ATTEMPTS: Final = 12
 """How often a mail is tried: with the waits between, for about a day."""
+
+PATIENCE: Final = 30.0
+"""Seconds that handing over one mail may take, and that a worker which stops waits for it."""
 
 _BATCH: Final = 10
 _FIRST_WAIT: Final = 5.0
@@ -109,11 +113,16 @@ class MailWorker:
         self._stopping = True
         self.wake()
         task, self._task = self._task, None
-        if task is not None:
-            await task
+        if task is None:
+            return
+        try:
+            await asyncio.wait({task}, timeout=PATIENCE)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
 
     def wake(self) -> None:
-        """Say that a mail was added: its transaction will be over soon."""
+        """Say that a mail was added, and that its transaction is committed."""
         self._woken.set()
 
     def numbers(self) -> dict[str, int | float]:
@@ -138,15 +147,15 @@ class MailWorker:
             async with asyncio.timeout(POLL):
                 await self._woken.wait()
                 self._woken.clear()
-                await asyncio.sleep(0.02)  # the transaction that woke it is about to commit
-                return
 
     async def turn(self) -> bool:
         """Send some mails that are due; tell whether there were any."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LEASE.total_seconds() / 2
         claimed = await self._claim()
         for one in claimed:
-            if self._stopping:
-                break  # its lease ends, and another worker takes it
+            if self._stopping or loop.time() > end:
+                break  # its lease ends, and whoever claims it then sends it
             await self._handle(one)
         return bool(claimed)
 
@@ -164,24 +173,32 @@ class MailWorker:
         if intent is None:
             await self._note(_DONE, [one.id])
             return
-        mail = Mail(intent.recipient, intent.subject, intent.body_text, intent.body_html)
-        message = mail.message(
-            sender=self._sender, message_id=intent.message_id, date=intent.created_at
-        )
         try:
-            await self._transport.send(message)
-        except MailDelayed as exc:
-            if one.attempts < ATTEMPTS:
-                _logger.warning("mail %s waits, attempt %d: %s", one.id, one.attempts, exc)
-                await self._note(_LATER, [_delay(one.attempts), one.id])
-                return
-            await self._give_up(one, f"after {one.attempts} attempts: {exc}")
+            async with asyncio.timeout(PATIENCE):
+                await self._transport.send(self._message(intent))
         except MailRefused as exc:
             await self._give_up(one, str(exc))
+        except MailDelayed as exc:
+            await self._delay(one, str(exc))
+        except Exception as exc:  # one that nobody foresaw must not stop those behind it
+            await self._delay(one, type(exc).__name__)
         else:
             self.sent += 1
             await tenant.execute(_SENT, [one.id])
             await self._note(_DONE, [one.id])
+
+    def _message(self, intent: _Intent) -> EmailMessage:
+        mail = Mail(intent.recipient, intent.subject, intent.body_text, intent.body_html)
+        return mail.message(
+            sender=self._sender, message_id=intent.message_id, date=intent.created_at
+        )
+
+    async def _delay(self, one: _Claimed, why: str) -> None:
+        if one.attempts >= ATTEMPTS:
+            await self._give_up(one, f"after {one.attempts} attempts: {why}")
+            return
+        _logger.warning("mail %s waits, attempt %d: %s", one.id, one.attempts, why)
+        await self._note(_LATER, [_wait(one.attempts), one.id])
 
     async def _give_up(self, one: _Claimed, why: str) -> None:
         self.failed += 1
@@ -195,6 +212,6 @@ class MailWorker:
             await tx.execute(statement.encode(), params)
 
 
-def _delay(attempts: int) -> timedelta:
+def _wait(attempts: int) -> timedelta:
     longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**attempts)
     return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - no secret

@@ -1,0 +1,491 @@
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtenant_chassis import Chassis, Mail, MailSettings
+from mtenant_chassis.app import App
+from mtenant_chassis.mail import DirectoryTransport, MemoryTransport, SmtpTransport
+from mtenant_chassis.mail import worker as worker_module
+from mtenant_chassis.mail.transport import MailDelayed, MailRefused
+from mtenant_chassis.testing import Issuer, Place, running
+from mtenant_database import PermissionDenied, TenantRequired
+
+pytestmark = pytest.mark.anyio
+SECRET = "s3cr3t-t0ken"
+
+
+class Mailbox:
+    """What a server took, and what it says to a recipient."""
+
+    def __init__(self) -> None:
+        self.taken: list[EmailMessage] = []
+        self.answer = "250 OK"
+
+    async def handle_RCPT(
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if self.answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.answer
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        assert isinstance(message, EmailMessage)
+        self.taken.append(message)
+        return "250 taken"
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture(autouse=True)
+def empty_queue(place: Place) -> None:
+    """All tests share the queue, and some leave a mail in it."""
+    place.rows("truncate shared.mail_queue")
+
+
+@pytest.fixture
+def smtp(mailbox: Mailbox, unused_port: int) -> Iterator[MailSettings]:
+    """The settings of a server that puts everything into the mailbox."""
+    controller = Controller(mailbox, hostname="127.0.0.1", port=unused_port, enable_SMTPUTF8=True)
+    controller.start()
+    try:
+        yield MailSettings(smtp_host="127.0.0.1", smtp_port=unused_port, smtp_start_tls=False)
+    finally:
+        controller.stop()
+
+
+@asynccontextmanager
+async def opened(app: App) -> AsyncIterator[Chassis]:
+    async with app.router.lifespan_context(app):
+        yield app.state.chassis
+
+
+def intents(place: Place, tenant: str) -> list[tuple[Any, ...]]:
+    return place.rows(
+        "select sent_at is not null, failed_at is not null, body_text, error"
+        f" from tenant_{tenant}.mail_intents"
+    )
+
+
+def queued(place: Place, tenant: str) -> int:
+    found = place.rows(f"select count(*) from shared.mail_queue where tenant = '{tenant}'")
+    return int(found[0][0])
+
+
+async def test_a_committed_mail_arrives_and_its_text_is_forgotten(
+    *,
+    notes_app: Any,
+    place: Place,
+    issuer: Issuer,
+    acme: str,
+    smtp: MailSettings,
+    mailbox: Mailbox,
+    eventually: Any,
+) -> None:
+    async with running(notes_app(mail=SmtpTransport(smtp))) as client:
+        answer = await client.post(
+            "/api/notes/mail", headers=issuer.bearer(acme, "member"), json={"title": "Wëlcome"}
+        )
+        assert answer.status_code == 202
+        await eventually(lambda: queued(place, acme) == 0)
+
+    (arrived,) = mailbox.taken
+    assert arrived["To"] == "ada@example.com"
+    assert arrived["Subject"] == "Wëlcome"
+    assert SECRET in arrived.get_content()
+    assert arrived["Auto-Submitted"] == "auto-generated"
+    assert intents(place, acme) == [(True, False, None, None)]
+
+
+async def test_a_mail_of_a_transaction_that_rolled_back_never_was(
+    notes_app: Any, place: Place, issuer: Issuer, acme: str
+) -> None:
+    sink = MemoryTransport()
+    async with running(notes_app(mail=sink)) as client:
+        answer = await client.post(
+            "/api/notes/mail", headers=issuer.bearer(acme, "member"), json={"title": "rolled back"}
+        )
+
+    assert answer.status_code == 422
+    assert sink.sent == []
+    assert intents(place, acme) == []
+    assert queued(place, acme) == 0
+
+
+async def test_a_mail_leaves_at_once_and_not_at_the_next_look(
+    notes_app: Any,
+    issuer: Issuer,
+    acme: str,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Any,
+) -> None:
+    monkeypatch.setattr(worker_module, "POLL", 3600.0)
+    sink = MemoryTransport()
+    async with running(notes_app(mail=sink)) as client:
+        for title in ("one", "two"):
+            await client.post(
+                "/api/notes/mail", headers=issuer.bearer(acme, "member"), json={"title": title}
+            )
+            await eventually(lambda title=title: [m["Subject"] for m in sink.sent][-1:] == [title])
+
+
+async def test_the_token_in_a_mail_is_in_no_log(
+    *,
+    notes_app: Any,
+    place: Place,
+    issuer: Issuer,
+    acme: str,
+    smtp: MailSettings,
+    mailbox: Mailbox,
+    eventually: Any,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    mailbox.answer = f"550 no mailbox here for ada@example.com {SECRET}"
+    async with running(notes_app(mail=SmtpTransport(smtp))) as client:
+        await client.post(
+            "/api/notes/mail", headers=issuer.bearer(acme, "member"), json={"title": "t"}
+        )
+        await eventually(lambda: queued(place, acme) == 0)
+
+    ours = [one for one in caplog.records if one.name != "mail.log"]  # the server's own
+    told = "\n".join(one.getMessage() for one in ours) + "".join(capfd.readouterr())
+    assert "is given up: recipient refused with 550" in caplog.text
+    assert SECRET not in told
+    assert "ada@example.com" not in told
+    assert intents(place, acme) == [(False, True, None, "recipient refused with 550")]
+    assert SECRET not in repr(Mail(to="ada@example.com", subject="s", text=SECRET, html=SECRET))
+
+
+async def test_a_server_that_says_later_is_asked_again_and_the_mail_arrives_once(
+    *,
+    notes_app: Any,
+    place: Place,
+    issuer: Issuer,
+    acme: str,
+    smtp: MailSettings,
+    mailbox: Mailbox,
+    eventually: Any,
+) -> None:
+    mailbox.answer = "451 greylisted"
+    async with running(notes_app(mail=SmtpTransport(smtp))) as client:
+        await client.post(
+            "/api/notes/mail", headers=issuer.bearer(acme, "member"), json={"title": "t"}
+        )
+        await eventually(
+            lambda: place.rows(
+                f"select 1 from shared.mail_queue where tenant = '{acme}' and attempts = 1"
+                " and due_at < now() + interval '1 minute'"
+            )
+        )
+        assert intents(place, acme)[0][:2] == (False, False)
+        mailbox.answer = "250 OK"
+        place.rows(f"update shared.mail_queue set due_at = now() where tenant = '{acme}'")
+        await eventually(lambda: queued(place, acme) == 0)
+
+    assert len(mailbox.taken) == 1
+
+
+async def test_two_workers_send_each_mail_once(
+    notes_app: Any, place: Place, issuer: Issuer, acme: str, eventually: Any
+) -> None:
+    sink = MemoryTransport()
+    first, second = notes_app(mail=sink), notes_app(mail=sink)
+    async with running(first) as one, running(second) as two:
+        member = issuer.bearer(acme, "member")
+        asked = [
+            client.post("/api/notes/mail", headers=member, json={"title": f"m{number}"})
+            for number in range(20)
+            for client in (one, two)
+        ]
+        await asyncio.gather(*asked)
+        await eventually(lambda: queued(place, acme) == 0)
+
+    assert len(sink.sent) == len({m["Message-ID"] for m in sink.sent}) == 40
+
+
+class Dies(MemoryTransport):
+    """Takes the mail, and is killed before it can say so."""
+
+    async def send(self, message: EmailMessage) -> None:
+        await super().send(message)
+        raise asyncio.CancelledError
+
+
+async def test_a_mail_of_a_worker_that_died_is_sent_again_under_the_same_id(
+    notes_app: Any, place: Place, issuer: Issuer, acme: str, eventually: Any
+) -> None:
+    dying, sink = Dies(), MemoryTransport()
+    async with running(notes_app(mail=dying)) as client:
+        await client.post(
+            "/api/notes/mail", headers=issuer.bearer(acme, "member"), json={"title": "t"}
+        )
+        await eventually(lambda: dying.sent)
+    assert queued(place, acme) == 1
+
+    place.rows(f"update shared.mail_queue set due_at = now() where tenant = '{acme}'")  # the lease
+    async with running(notes_app(mail=sink)):
+        await eventually(lambda: queued(place, acme) == 0)
+
+    assert [m["Message-ID"] for m in sink.sent] == [m["Message-ID"] for m in dying.sent]
+
+
+class Picky(MemoryTransport):
+    """Has a fault that shows with some mails only."""
+
+    async def send(self, message: EmailMessage) -> None:
+        if message["Subject"] == "poison":
+            raise LookupError(f"cannot cope with {message.get_content()}")
+        await super().send(message)
+
+
+async def test_a_mail_that_cannot_be_sent_does_not_stop_those_behind_it(
+    *,
+    notes_app: Any,
+    place: Place,
+    issuer: Issuer,
+    acme: str,
+    eventually: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sink = Picky()
+    async with opened(notes_app(mail=sink)) as chassis:
+        async with chassis.tenant(acme).transaction() as tx:
+            for subject in ("poison", "two", "three"):
+                await chassis.mailer.add(
+                    tx, Mail(to="ada@example.com", subject=subject, text=SECRET)
+                )
+        await eventually(lambda: len(sink.sent) == 2)
+        place.rows(
+            f"update shared.mail_queue set due_at = now(), attempts = 11 where tenant = '{acme}'"
+        )
+        await eventually(lambda: queued(place, acme) == 0)
+
+    failed = [row for row in intents(place, acme) if row[1]]
+    assert failed == [(False, True, None, "after 12 attempts: LookupError")]
+    assert SECRET not in caplog.text
+
+
+async def test_mails_of_a_tenant_that_is_gone_are_forgotten(
+    notes_app: Any, place: Place, acme: str, eventually: Any
+) -> None:
+    sink = MemoryTransport()
+    async with opened(notes_app()) as chassis, chassis.tenant(acme).transaction() as tx:
+        # Without a transport it waits.
+        await chassis.mailer.add(tx, Mail(to="ada@example.com", subject="s", text="t"))
+    assert queued(place, acme) == 1
+    place.rows(f"drop schema tenant_{acme} cascade")
+    place.rows(f"delete from shared.tenants where id = '{acme}'")
+
+    async with running(notes_app(mail=sink)):
+        await eventually(lambda: queued(place, acme) == 0)
+
+    assert sink.sent == []
+
+
+async def test_a_mail_belongs_to_a_tenant(notes_app: Any, acme: str) -> None:
+    async with opened(notes_app()) as chassis:
+        mail = Mail(to="ada@example.com", subject="s", text="t")
+        with pytest.raises(TenantRequired):
+            async with chassis.database.shared().transaction() as tx:
+                await chassis.mailer.add(tx, mail)
+
+
+async def test_a_tenant_neither_sees_the_queue_nor_adds_to_it_for_another(
+    notes_app: Any, place: Place, acme: str, other: str
+) -> None:
+    async with opened(notes_app()) as chassis:
+        async with chassis.tenant(other).transaction() as tx:
+            await chassis.mailer.add(tx, Mail(to="ada@example.com", subject="s", text="t"))
+        seen = await chassis.tenant(acme).fetch_value("select count(*) from shared.mail_queue")
+        changed = await chassis.tenant(acme).execute("delete from shared.mail_queue")
+        with pytest.raises(PermissionDenied):
+            await chassis.tenant(acme).execute(
+                "insert into shared.mail_queue (id, service, tenant)"
+                " values (gen_random_uuid(), 'note-service', %s)",
+                [other],
+            )
+
+    assert (seen, changed.rows_affected) == (0, 0)
+    assert queued(place, other) == 1
+
+
+async def test_a_stopping_worker_ends_the_mail_that_it_sends(
+    notes_app: Any, place: Place, acme: str
+) -> None:
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryTransport):
+        async def send(self, message: EmailMessage) -> None:
+            inside.set()
+            await go_on.wait()
+            await super().send(message)
+
+    sink = Slow()
+    async with asyncio.timeout(30):
+        async with opened(notes_app(mail=sink)) as chassis:
+            async with chassis.tenant(acme).transaction() as tx:
+                for subject in ("one", "two"):
+                    await chassis.mailer.add(
+                        tx, Mail(to="ada@example.com", subject=subject, text="t")
+                    )
+            await inside.wait()
+            asyncio.get_running_loop().call_later(0.05, go_on.set)
+
+    assert len(sink.sent) == 1
+    assert queued(place, acme) == 1
+
+
+async def test_a_worker_that_hangs_does_not_hold_the_end_of_the_program(
+    place: Place, acme: str, monkeypatch: pytest.MonkeyPatch, notes_app: Any
+) -> None:
+    monkeypatch.setattr(worker_module, "PATIENCE", 0.05)
+    inside = asyncio.Event()
+
+    class Hangs(MemoryTransport):
+        async def send(self, message: EmailMessage) -> None:
+            inside.set()
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(30):
+        async with opened(notes_app(mail=Hangs())) as chassis:
+            async with chassis.tenant(acme).transaction() as tx:
+                await chassis.mailer.add(tx, Mail(to="ada@example.com", subject="s", text="t"))
+            await inside.wait()
+
+    assert queued(place, acme) == 1
+
+
+async def test_mails_in_a_directory_are_whole_files_for_nobody_else(tmp_path: Path) -> None:
+    directory = tmp_path / "mails"
+    mail = Mail(to="ada@example.com", subject="s", text=SECRET, html=f"<b>{SECRET}</b>")
+    message = mail.message(
+        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
+    )
+    for _ in range(2):  # sent again: it is the same file
+        await DirectoryTransport(directory).send(message)
+
+    (file,) = directory.iterdir()
+    assert file.name == "1.eml"
+    assert file.stat().st_mode & 0o077 == 0
+    read = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+    assert [part.get_content_type() for part in read.walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+    ]
+
+
+async def test_a_directory_that_cannot_be_written_delays_the_mail(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    mail = Mail(to="ada@example.com", subject="s", text="t")
+    message = mail.message(
+        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
+    )
+    with pytest.raises(MailDelayed):
+        await DirectoryTransport(tmp_path / "file").send(message)
+
+
+async def test_without_starttls_nothing_is_said_to_a_server_that_should_have_it(
+    smtp: MailSettings, mailbox: Mailbox
+) -> None:
+    insisting = MailSettings(smtp_host=smtp.smtp_host, smtp_port=smtp.smtp_port)
+    message = Mail(to="ada@example.com", subject="s", text="t").message(
+        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
+    )
+    with pytest.raises(MailDelayed):
+        await SmtpTransport(insisting).send(message)
+    assert mailbox.taken == []
+
+
+async def test_a_server_that_is_not_there_delays_the_mail(unused_port: int) -> None:
+    nobody = MailSettings(smtp_host="127.0.0.1", smtp_port=unused_port, smtp_start_tls=False)
+    message = Mail(to="ada@example.com", subject="s", text="t").message(
+        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
+    )
+    with pytest.raises(MailDelayed):
+        await SmtpTransport(nobody).send(message)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [("550 5.1.1 unknown", MailRefused), ("452 4.2.2 full", MailDelayed)],
+)
+async def test_what_a_server_says_of_a_recipient_decides(
+    smtp: MailSettings, mailbox: Mailbox, answer: str, error: type[Exception]
+) -> None:
+    mailbox.answer = answer
+    message = Mail(to="ada@example.com", subject="s", text="t").message(
+        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
+    )
+    with pytest.raises(error):
+        await SmtpTransport(smtp).send(message)
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "",
+        "ada",
+        "ada@",
+        "@example.com",
+        "a@example.com, b@example.com",
+        "ada@example.com\r\nBcc: eve@example.com",
+        "Ada <ada@example.com>",
+        "a" * 250 + "@example.com",
+        "a\0@example.com",
+    ],
+)
+def test_what_is_no_single_address_is_refused(to: str) -> None:
+    with pytest.raises(ValueError, match="recipient"):
+        Mail(to=to, subject="s", text="t")
+
+
+@given(st.text(), st.text(), st.text() | st.none())
+def test_no_text_adds_a_field_or_a_recipient(subject: str, text: str, html: str | None) -> None:
+    try:
+        mail = Mail(to="ada@example.com", subject=subject, text=text, html=html)
+    except ValueError:
+        return
+    made = mail.message(
+        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
+    )
+    read = email.message_from_bytes(made.as_bytes(), policy=email.policy.default)
+
+    fields = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version"]
+    assert [name for name in read.keys() if not name.startswith("Content-")] == fields  # noqa: SIM118
+    assert read["To"] == "ada@example.com"
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_what_is_no_text_is_refused_before_it_is_written(text: str) -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        Mail(to="ada@example.com", subject="s", text=text)
+
+
+async def test_an_address_in_another_script_arrives_as_it_is(
+    smtp: MailSettings, mailbox: Mailbox
+) -> None:
+    message = Mail(to="ädø@exämple.com", subject="s", text="t").message(
+        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
+    )
+    await SmtpTransport(smtp).send(message)
+    assert mailbox.taken[0]["To"] == "ädø@exämple.com"
