@@ -160,11 +160,8 @@ class Chassis:
     ) -> None:
         self.health.phase = "draining"
         closing, self._closing = self._closing, None
-        try:
-            if closing is not None:
-                await closing.aclose()
-        finally:
-            self._open = None
+        if closing is not None:
+            await closing.aclose()
 
     async def _start(self, stack: AsyncExitStack) -> None:
         settings, parts = self.settings, self._parts
@@ -173,7 +170,10 @@ class Chassis:
         needs = parts.needs
         database = await stack.enter_async_context(Database(settings.database, needs=needs))
         if settings.database.auto_migrate and parts.migrations is not None:
-            await deploy(settings, parts.migrations)
+            for report in await deploy(settings, parts.migrations):
+                if report.exit_code:
+                    # Tenants that are behind are refused (`needs`); the others are served.
+                    log.error("migrations failed", report=report.to_table())
         redis = self._redis(stack)
         cache = Cache(RedisStore(redis) if redis else None, service=settings.service)
         limits = RateLimiter(redis, service=settings.service)
@@ -187,12 +187,13 @@ class Chassis:
         await self._open_clients(stack, self._open)
         await self._open_mail(stack, database)
         if self._open.events is not None:
+            stack.push_async_callback(self._open.events.stop_consuming)
             await self._open.events.consume()
         if parts.startup is not None:
             await stack.enter_async_context(parts.startup(self))
 
     def _forget(self) -> None:
-        self._worker = None
+        self._open = self._worker = None
 
     def _redis(self, stack: AsyncExitStack) -> Redis | None:
         if self.settings.redis_url is None:

@@ -30,6 +30,10 @@ class Events(Protocol):
         """Begin to hand events to the service's subscriptions."""
         ...
 
+    async def stop_consuming(self) -> None:
+        """Hand over no more of them, and return when those that are being handled are."""
+        ...
+
     async def healthy(self) -> bool:
         """Tell whether events travel at the moment; they wait in the outbox while they do not."""
         ...

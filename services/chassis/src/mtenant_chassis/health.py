@@ -42,6 +42,9 @@ Word = Literal["healthy", "unhealthy", "degraded"]
 Phase = Literal["starting", "ready", "draining"]
 Probe = Callable[[], Awaitable[bool]]
 
+PROBE: Final = 2.0
+"""Seconds that a dependency has to answer."""
+
 _AGE: Final = 1.0  # seconds for which a check serves everybody who asks
 _FREE: Final = 0.05  # of a disk: below it writes are about to fail
 
@@ -124,7 +127,7 @@ class HealthChecks:
 
 async def _probe(probe: Probe) -> bool:
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PROBE):
             return await probe()
     except Exception:
         return False

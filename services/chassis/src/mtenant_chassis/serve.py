@@ -113,7 +113,7 @@ def main(
     configure(logging)
     if command == "migrate":
         reports = asyncio.run(deploy(settings, migrations))
-        print(*reports, sep="\n")
+        print(*(report.to_table() for report in reports), sep="\n")
         return max(report.exit_code for report in reports)
     run(app, settings)
     return 0

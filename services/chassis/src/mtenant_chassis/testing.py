@@ -129,6 +129,9 @@ class RecordingEvents:
     async def consume(self) -> None:
         """Do nothing: nothing arrives."""
 
+    async def stop_consuming(self) -> None:
+        """Do nothing."""
+
     async def healthy(self) -> bool:
         """Return True."""
         return True
