@@ -171,7 +171,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "tenant").mkdir()
     (tmp_path / "tenant" / "001_pens.sql").write_text(
         "-- Migration: Pens\n-- Version: 001\n-- Description: pens\n\n"
-        "CREATE TABLE pens (id uuid PRIMARY KEY);\n"
+        "CREATE TABLE pens (id uuid PRIMARY KEY);\nCREATE INDEX pens_by_id ON pens (id);\n"
     )
     (tmp_path / "tenant" / "001_rollback.sql").write_text(
         "-- Rollback: Pens\n-- Version: 001\n-- Description: undo: pens\n\nDROP TABLE pens;\n"
@@ -213,7 +213,7 @@ async def test_a_tenant_whose_migration_failed_is_refused_and_named_in_the_log(
 ) -> None:
     place = await asyncio.to_thread(Place.make, postgres_dsn)
     broken = await place.new_tenant()
-    place.rows(f"create type tenant_{broken}.pens as (id int)")
+    place.rows(f"create table tenant_{broken}.pens_by_id (id int)")
     router = Router()
 
     @router.get("/api/pens", dependencies=[authenticated()])
