@@ -12,8 +12,8 @@ FAILURES: Final = 5
 REST: Final = 5.0
 """Seconds for which it stays open; then one request may try."""
 
-_SHARE: Final = 0.1  # of the requests, in retries: more would make an overload worse
-_MOST: Final = 10.0
+_PRICE: Final = 10  # requests for a retry: more retries would make an overload worse
+_MOST: Final = 10
 
 
 class Breaker:
@@ -57,15 +57,15 @@ class RetryBudget:
     """Lets one retry pass for every ten requests, and ten at once after a quiet time."""
 
     def __init__(self) -> None:
-        self._left = _MOST
+        self._requests = _MOST * _PRICE
 
     def earn(self) -> None:
         """Count a request."""
-        self._left = min(_MOST, self._left + _SHARE)
+        self._requests = min(_MOST * _PRICE, self._requests + 1)
 
     def spend(self) -> bool:
         """Take a retry out, if there is one."""
-        if self._left < 1:
+        if self._requests < _PRICE:
             return False
-        self._left -= 1
+        self._requests -= _PRICE
         return True

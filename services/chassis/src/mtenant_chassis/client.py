@@ -206,13 +206,30 @@ class ServiceClient:
         except httpx.HTTPError as exc:
             self.breaker.failed()
             raise CalleeUnavailable(callee=self.name, internal=_about(exc)) from exc
-        if response.status_code in {502, 503, 504}:
+        outage = self._outage(response)
+        if outage is not None:
             self.breaker.failed()
-        else:
-            self.breaker.succeeded()
+            raise outage
+        self.breaker.succeeded()
         if response.status_code >= 400:
-            raise from_problem(response.content, response.status_code, response.headers)
+            raise _problem(response)
         return response
+
+    def _outage(self, response: httpx.Response) -> AppError | None:
+        """Return the error of an answer that says that the callee is not there."""
+        if response.status_code not in {502, 503, 504}:
+            return None
+        kind = response.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() == "application/problem+json":
+            # A 502 of its own is about somebody whom it called: it is there itself.
+            return None if response.status_code == 502 else _problem(response)
+        # Something in between answers for it.
+        error = CalleeTimeout if response.status_code == 504 else CalleeUnavailable
+        return error(callee=self.name, internal=f"a gateway answers {response.status_code}")
+
+
+def _problem(response: httpx.Response) -> AppError:
+    return from_problem(response.content, response.status_code, response.headers)
 
 
 def _was_sent(exc: httpx.TimeoutException) -> bool:
@@ -231,7 +248,8 @@ def _worth_it(exc: AppError) -> bool:
 def _wait(attempt: int, exc: AppError) -> float:
     longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**attempt)
     wait = random.uniform(0, longest)  # noqa: S311 - no secret
-    return max(wait, min(exc.retry_after or 0, _LONGEST_WAIT))
+    asked = exc.retry_after if exc.remote else None  # an error of our own has what we tell callers
+    return max(wait, min(asked or 0, _LONGEST_WAIT))
 
 
 class ClientCredentials:
@@ -260,12 +278,26 @@ class ClientCredentials:
         self._basic = {"authorization": f"Basic {credentials}"}  # RFC 7617
         self._clock = clock
         self._kept: dict[tuple[str, str | None], tuple[float, str]] = {}
+        self._asking: dict[tuple[str, str | None], asyncio.Task[str]] = {}
 
     async def token(self, audience: str, tenant: str | None) -> str:
-        """Return a token for calls to a service."""
-        end, kept = self._kept.get((audience, tenant), (0.0, ""))
+        """Return a token for calls to a service. Those who want the same one at once ask once."""
+        which = audience, tenant
+        end, kept = self._kept.get(which, (0.0, ""))
         if self._clock() < end - _EARLY:
             return kept
+        if which not in self._asking:
+            task = self._asking[which] = asyncio.create_task(self._ask(audience, tenant))
+            task.add_done_callback(lambda task: self._asked(which, task))
+        # Whoever waits may be cancelled; the token is for the others too.
+        return await asyncio.shield(self._asking[which])
+
+    def _asked(self, which: tuple[str, str | None], task: asyncio.Task[str]) -> None:
+        del self._asking[which]
+        if not task.cancelled():
+            task.exception()  # seen, even if everybody who waited is gone
+
+    async def _ask(self, audience: str, tenant: str | None) -> str:
         form = {"grant_type": "client_credentials", "audience": audience}
         if tenant is not None:
             form["tenant"] = tenant

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,6 +20,8 @@ from mtenant_chassis.migrate import deploy
 from mtenant_chassis.settings import Settings
 from mtenant_config import ConfigError
 from mtenant_logger import LoggerConfig, configure
+
+_NOT_STARTED: Final = 3  # as uvicorn's own command
 
 
 class Server(uvicorn.Server):
@@ -67,9 +70,18 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def run(app: FastAPI, settings: Settings) -> None:
-    """Serve an app until a signal says to stop."""
-    Server(app, settings).run()
+def run(app: FastAPI, settings: Settings) -> int:
+    """Serve an app until a signal says to stop.
+
+    Returns:
+        The exit status: 0, or 3 if the app did not start; why is in the log.
+
+    Raises:
+        SystemExit: With 3: the port is taken.
+    """
+    server = Server(app, settings)
+    server.run()
+    return 0 if server.started else _NOT_STARTED
 
 
 def main(
@@ -94,7 +106,8 @@ def main(
         arguments: Instead of the command line's.
 
     Returns:
-        The exit status: 0, or 2 for settings that are wrong; of `migrate`, 1 or 3 if tenants failed.
+        The exit status: 0; 2 for settings that are wrong; 3 if it could not start. Of `migrate`:
+        1 if it was aborted, 3 if some tenants failed.
     """
     parser = argparse.ArgumentParser(prog=service, description=f"{service} {version}")
     commands = ["serve", "migrate", "openapi"]
@@ -115,5 +128,4 @@ def main(
         reports = asyncio.run(deploy(settings, migrations))
         print(*(report.to_table() for report in reports), sep="\n")
         return max(report.exit_code for report in reports)
-    run(app, settings)
-    return 0
+    return run(app, settings)

@@ -231,10 +231,13 @@ async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, settings: Settings) -> AsyncIterator[tuple[str, Server]]:
-    """Serve an app on a free port of this machine; yield its URL and the server."""
+async def serving(
+    app: FastAPI, settings: Settings, *, port: int = 0
+) -> AsyncIterator[tuple[str, Server]]:
+    """Serve an app on a port of this machine, a free one by default; yield its URL and the server."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", port))
         free.listen(128)
         server = Server(app, settings)
         task = asyncio.create_task(server._serve([free]))
