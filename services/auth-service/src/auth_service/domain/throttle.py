@@ -1,0 +1,35 @@
+"""How often is too often: by the account that is tried, and by the address that tries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mtenant_chassis import RateLimit
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of routes that anybody can reach.
+
+    Attributes:
+        account: Passwords tried for one account. Whoever waits out the pause may go on: an account
+            that is locked for good is one that anybody can lock.
+        address: Passwords tried from one address, which a whole office may share.
+        mail: Mails to one address of a person.
+        registration: Registrations from one address.
+    """
+
+    account: RateLimit
+    address: RateLimit
+    mail: RateLimit
+    registration: RateLimit
+
+    @classmethod
+    def of(cls, *, account: int, address: int) -> Limits:
+        """Return the limits, in attempts of five minutes."""
+        return cls(
+            RateLimit("login-account", account, 300),
+            RateLimit("login-address", address, 300),
+            RateLimit("mail", 5, 3600),
+            RateLimit("registration", address, 3600),
+        )

@@ -1,0 +1,58 @@
+"""Sessions: a person sees where they are logged in, and ends what is not theirs."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from auth_service.domain.errors import SessionNotFound
+from auth_service.queries import sessions as queries
+from auth_service.queries.sessions import Session
+from auth_service.service import Service
+from mtenant_chassis import AuditTrail
+from mtenant_database import Tenant
+
+
+async def list_sessions(tenant: Tenant, user_id: UUID) -> list[Session]:
+    """Return the sessions of a user that are not over."""
+    return await queries.of_user(tenant, user_id)
+
+
+async def revoke_one(
+    service: Service, tenant: Tenant, user_id: UUID, session: UUID, *, audit: AuditTrail
+) -> None:
+    """End one session of a user.
+
+    Raises:
+        SessionNotFound: The user has no such session, or it is over.
+    """
+    async with tenant.transaction() as tx:
+        gone = await queries.revoke(tx, user_id, one=session, why="revoked")
+        if not gone:
+            raise SessionNotFound
+        await audit.record(tx, "session.revoked", "session", session)
+    await service.forget(tenant.id, gone)
+
+
+async def revoke_all(
+    service: Service,
+    tenant: Tenant,
+    user_id: UUID,
+    *,
+    but: UUID | None,
+    audit: AuditTrail,
+) -> None:
+    """End every session of a user.
+
+    Args:
+        service: Knows the cache.
+        tenant: Whose user.
+        user_id: Who.
+        but: A session that stays, if any.
+        audit: The request's trail.
+    """
+    async with tenant.transaction() as tx:
+        gone = await queries.revoke(tx, user_id, but=but, why="revoked")
+        if gone:
+            ended = {"sessions": len(gone)}
+            await audit.record(tx, "sessions.revoked", "user", user_id, after=ended)
+    await service.forget(tenant.id, gone)

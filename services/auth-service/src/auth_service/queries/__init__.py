@@ -1,0 +1,1 @@
+"""The SQL of the service, on its own tables only."""
