@@ -9,8 +9,10 @@ from uuid import UUID, uuid4
 from auth_service.domain.api_key import ApiKeyId, new_secret
 from auth_service.domain.errors import ApiKeyNotFound
 from auth_service.queries import api_keys as queries
+from auth_service.queries import users
 from auth_service.queries.api_keys import ApiKey
 from mtenant_chassis import AuditTrail
+from mtenant_chassis.auth import InvalidToken
 from mtenant_database import Tenant, Transaction
 
 
@@ -32,6 +34,7 @@ class MadeKey:
 async def make(
     tx: Transaction,
     user_id: UUID,
+    session: UUID,
     *,
     name: str,
     scopes: list[str],
@@ -43,11 +46,18 @@ async def make(
     Args:
         tx: The open transaction.
         user_id: Whose.
+        session: In which the owner asks.
         name: For the owner to know it by.
         scopes: What it may do.
         lifetime: None: until it is revoked.
         audit: The request's trail.
+
+    Raises:
+        InvalidToken: The session is over. Its token lives a little longer, and must not become a key
+            that lives for ever.
     """
+    if await users.in_session(tx, user_id, session) is None:
+        raise InvalidToken(internal="its session is over")
     secret, digest = new_secret()
     key = await queries.add(
         tx, uuid4(), user_id, name=name, digest=digest, scopes=scopes, lifetime=lifetime

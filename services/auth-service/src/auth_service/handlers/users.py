@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import UUID
 
 from auth_service.domain import mail
-from auth_service.domain.errors import EmailTaken, LastOwner, UserIdTaken, UserNotFound
+from auth_service.domain.errors import EmailTaken, LastOwner, RoleTooLow, UserIdTaken, UserNotFound
 from auth_service.domain.one_time_token import WELCOME_LIFETIME
 from auth_service.domain.password import check_new
 from auth_service.domain.role import check_may_change
@@ -19,6 +19,7 @@ from auth_service.queries.sessions import Changed
 from auth_service.queries.users import User
 from auth_service.service import Service
 from mtenant_chassis import AuditTrail, Principal
+from mtenant_chassis.auth import InvalidToken
 from mtenant_chassis.etag import Condition
 from mtenant_database import Tenant, Transaction
 
@@ -181,12 +182,26 @@ async def _lock(
 ) -> User:
     # The owners first, always: two changes that each lock one owner and want the other would wait for ever.
     await queries.active_owners(tx)
+    present = await _present(tx, actor)
     user = await queries.lock(tx, user_id)
     if user is None:
         raise UserNotFound
-    check_may_change(actor, str(user_id), user.role, *roles)
+    check_may_change(present, str(user_id), user.role, *roles)
     if_match.check(user.version)
     return user
+
+
+async def _present(tx: Transaction, actor: Principal) -> Principal:
+    # A token says what somebody was ten minutes ago. Who gives roles away has to have one now.
+    if actor.kind == "service":
+        return actor
+    user = await queries.by_id(tx, UUID(actor.id))
+    if user is None or user.status != "active":
+        raise InvalidToken(internal="the account is gone or disabled")
+    present = replace(actor, roles=(user.role,))
+    if not present.may("users:manage"):
+        raise RoleTooLow
+    return present
 
 
 async def _keep_an_owner(tx: Transaction, user: User) -> None:

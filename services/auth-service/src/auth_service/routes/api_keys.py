@@ -62,6 +62,7 @@ async def make(body: NewKey, person: CurrentPerson, tx: Tx, audit: Audit, _: NoS
     made = await handlers.make(
         tx,
         person.id,
+        person.session,
         name=body.name,
         scopes=sorted(set(body.scopes)),
         lifetime=None if days is None else timedelta(days=days),

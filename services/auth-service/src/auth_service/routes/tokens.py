@@ -23,9 +23,9 @@ router = Router(tags=["tokens"])
 
 _CLIENTS: Final = RateLimit("client-credentials", most=600, seconds=60)
 _BEARER: Final[dict[str, Any]] = {"security": [{"bearer": []}]}
-_BASIC: Final[dict[str, Any]] = {"security": [{"client": []}, {}]}
 
-Text = Annotated[str, Form(min_length=1, max_length=512)]
+Field = Annotated[str | None, Form(min_length=1, max_length=512)]
+"""A field of the form that may be missing."""
 
 
 class Claims(BaseModel):
@@ -66,7 +66,6 @@ class Introspection(BaseModel):
     "/api/auth/token",
     dependencies=[public(), limited(_CLIENTS, by=by_address)],
     responses=raises(401, 403),
-    openapi_extra=_BASIC,
 )
 async def token(
     *,
@@ -74,10 +73,10 @@ async def token(
     service: CurrentService,
     grant_type: Annotated[Literal["client_credentials"], Form()],
     _: NoStore,
-    audience: Text | None = None,
+    audience: Field = None,
     tenant: Annotated[TenantId | None, Form()] = None,
-    client_id: Text | None = None,
-    client_secret: Text | None = None,
+    client_id: Field = None,
+    client_secret: Field = None,
 ) -> AccessTokenAnswer:
     """Get an access token with the secret of a service or of an API key (RFC 6749, 4.4).
 

@@ -119,7 +119,7 @@ async def set_role(
     return _answer(user, response)
 
 
-@router.post("/{user_id}/disable", dependencies=[requires("users:manage")])
+@router.post("/{user_id}/disable", dependencies=[requires("users:manage")], responses=raises(422))
 async def disable(
     *,
     user_id: UUID,
@@ -137,7 +137,7 @@ async def disable(
     return _answer(user, response)
 
 
-@router.post("/{user_id}/enable", dependencies=[requires("users:manage")])
+@router.post("/{user_id}/enable", dependencies=[requires("users:manage")], responses=raises(422))
 async def enable(
     *,
     user_id: UUID,
