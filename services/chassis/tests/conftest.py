@@ -216,14 +216,16 @@ MakeApp = Callable[..., App]
 def notes_app(place: Place, issuer: Issuer) -> MakeApp:
     """Make the app of the notes; settings and parts may be changed."""
 
-    def make(service: str = "note-service", /, *, more: Any = (), **changes: Any) -> App:
+    def make(
+        service: str = "note-service", /, *, more: Any = (), at: Place = place, **changes: Any
+    ) -> App:
         parts = {
             name: changes.pop(name)
             for name in ("keys", "mail", "transport", "startup", "tracer_provider", "events")
             if name in changes
         }
         return create_app(
-            place.settings(service, **changes),
+            at.settings(service, **changes),
             routers=[notes_router(), *more],
             **{"keys": issuer.keys, **parts},
         )
