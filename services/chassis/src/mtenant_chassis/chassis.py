@@ -24,7 +24,7 @@ from mtenant_chassis.migrate import deploy
 from mtenant_chassis.ratelimit import RateLimiter
 from mtenant_chassis.settings import Settings
 from mtenant_database import Database, HealthStatus, Tenant
-from mtenant_logger import get_logger
+from mtenant_logger import get_logger, log_context
 
 _REDIS_TIMEOUT: Final = 0.5
 
@@ -145,11 +145,12 @@ class Chassis:
         return self._open
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            await self._start(stack)
-            self._closing = stack.pop_all()
-        self.health.phase = "ready"
-        log.info("ready", version=self.settings.version)
+        with log_context(service=self.settings.service):  # of tasks that begin here, too
+            async with AsyncExitStack() as stack:
+                await self._start(stack)
+                self._closing = stack.pop_all()
+            self.health.phase = "ready"
+            log.info("ready", version=self.settings.version)
         return self
 
     async def __aexit__(
@@ -161,7 +162,8 @@ class Chassis:
         self.health.phase = "draining"
         closing, self._closing = self._closing, None
         if closing is not None:
-            await closing.aclose()
+            with log_context(service=self.settings.service):
+                await closing.aclose()
 
     async def _start(self, stack: AsyncExitStack) -> None:
         settings, parts = self.settings, self._parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -15,6 +15,12 @@ class Outbox(Protocol):
 
     async def add(self, tx: Any, event: Any, *, key: Any = None, ordered: bool = False) -> Any:
         """Add an event, published once the transaction has committed."""
+        ...
+
+    async def add_many(
+        self, tx: Any, events: Iterable[Any], *, key: Any = None, ordered: bool = False
+    ) -> list[Any]:
+        """Add events in one statement, in their order."""
         ...
 
 

@@ -16,7 +16,7 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from psycopg import sql
 
 from mtenant_chassis.auth.keys import KeySet, StaticKeys, generate_key
 from mtenant_chassis.auth.token import AccessToken, write_token
-from mtenant_chassis.migrate import MIGRATIONS
+from mtenant_chassis.migrate import COMPONENTS
 from mtenant_chassis.serve import Server
 from mtenant_chassis.settings import AuthSettings, Settings
 from mtenant_config import Secret
@@ -110,6 +110,12 @@ class RecordingOutbox:
         self.added.append((tx.tenant, event))
         return event
 
+    async def add_many(
+        self, tx: Any, events: Iterable[Any], *, key: Any = None, ordered: bool = False
+    ) -> list[Any]:
+        """Keep events."""
+        return [await self.add(tx, event, key=key, ordered=ordered) for event in events]
+
 
 @dataclass
 class RecordingEvents:
@@ -155,7 +161,7 @@ class Place:
 
     @classmethod
     def make(cls, superuser: str, components: Mapping[str, Path] | None = None) -> Place:
-        """Make a database, and register the chassis's component and others.
+        """Make a database, and register the components of the chassis and others.
 
         Args:
             superuser: The URL of a test server's superuser.
@@ -182,7 +188,7 @@ class Place:
             app=f"postgresql://{app}@{at}",
             migrate=MigrateSettings(owner=owner, app=app),
         )
-        asyncio.run(place._deploy({"chassis": MIGRATIONS, **(components or {})}))
+        asyncio.run(place._deploy({**COMPONENTS, **(components or {})}))
         return place
 
     async def _deploy(self, components: Mapping[str, Path]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
+from mtenant_events import event_context
+
 from mtenant_chassis.auth.principal import Principal
 from mtenant_chassis.auth.token import LONGEST, InvalidToken
 from mtenant_errors import AppError
@@ -47,13 +49,18 @@ class AuthenticationMiddleware:
             principal = None if token is None else await self._authenticate(token)
         except AppError as exc:
             state["principal_error"], principal = exc, None
+        request_id = state.get("request_id")
         if principal is None:
-            await self.app(scope, receive, send)
+            with event_context(correlation_id=request_id):
+                await self.app(scope, receive, send)
             return
         state["principal"] = principal
         state["user_id"] = principal.id
         state["tenant_id"] = principal.tenant
-        with log_context(tenant_id=principal.tenant, user_id=principal.id):
+        with (
+            log_context(tenant_id=principal.tenant, user_id=principal.id),
+            event_context(actor=principal.key, correlation_id=request_id),
+        ):
             await self.app(scope, receive, send)
 
 
