@@ -1,0 +1,49 @@
+"""Routes that other services ask."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path
+from pydantic import BaseModel
+
+from mtenant_chassis import CurrentChassis, Router, Tenant, services_only
+from tenant_service.domain.errors import OrganizationNotFound
+from tenant_service.domain.subdomain import Subdomain
+from tenant_service.handlers.settings import Settings
+from tenant_service.queries import organization as organizations
+
+
+class TenantOfSubdomain(BaseModel):
+    """Whose subdomain it is."""
+
+    id: str
+
+
+class RegistrationPolicy(BaseModel):
+    """Who may make an account in a tenant."""
+
+    open_registration: bool
+
+
+def services_router() -> Router:
+    """Return the routes for services."""
+    router = Router(prefix="/api/tenants", tags=["services"])
+
+    @router.get("/by-subdomain/{subdomain}", dependencies=[services_only("tenants:read")])
+    async def by_subdomain(
+        subdomain: Annotated[Subdomain, Path()], chassis: CurrentChassis
+    ) -> TenantOfSubdomain:
+        """Return the tenant of a subdomain; one that is suspended, too."""
+        found = await organizations.find(chassis.database.shared(), subdomain)
+        if found is None:
+            raise OrganizationNotFound
+        return TenantOfSubdomain(id=found)
+
+    @router.get("/registration", dependencies=[services_only("tenants:read")])
+    async def registration(tenant: Tenant, chassis: CurrentChassis) -> RegistrationPolicy:
+        """Tell whether people may make an account without an invitation."""
+        found = await Settings(chassis).get(tenant)
+        return RegistrationPolicy(open_registration=found.values.open_registration)
+
+    return router

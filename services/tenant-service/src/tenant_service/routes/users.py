@@ -1,0 +1,61 @@
+"""The users of a tenant, as auth-service lists them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import Query, Response
+from pydantic import BaseModel
+
+from mtenant_chassis import CurrentChassis, Page, Router, Tenant, raises, requires
+from mtenant_chassis.pages import MOST, USUAL
+from mtenant_errors import BadRequest
+from tenant_service.domain.person import Email
+from tenant_service.handlers.accounts import Accounts
+
+
+class User(BaseModel):
+    """An account."""
+
+    id: str
+    email: str
+    name: str
+    role: str
+    status: str
+    email_verified: bool
+    created_at: datetime
+    last_login_at: datetime | None
+
+
+def users_router() -> Router:
+    """Return the route of users."""
+    router = Router(prefix="/api/tenants", tags=["users"])
+
+    @router.get("/users", dependencies=[requires("users:read")], responses=raises(502))
+    async def list_users(
+        *,
+        tenant: Tenant,
+        chassis: CurrentChassis,
+        response: Response,
+        limit: Annotated[int, Query(ge=1, le=MOST)] = USUAL,
+        cursor: Annotated[str | None, Query(max_length=1024)] = None,
+        email: Annotated[Email | None, Query()] = None,
+    ) -> Page[User]:
+        """List the accounts of the caller's tenant."""
+        asked = {"limit": str(limit), "cursor": cursor, "email": email}
+        params = {name: value for name, value in asked.items() if value is not None}
+        try:
+            page = await Accounts(chassis, tenant.id).page(params)
+        except BadRequest as exc:
+            if exc.code == "CURSOR_INVALID":
+                raise exc.as_own() from exc
+            raise
+        found = Page[User].model_validate(page)
+        if found.next_cursor is not None:
+            query = urlencode({**params, "cursor": found.next_cursor})
+            response.headers["link"] = f'</api/tenants/users?{query}>; rel="next"'
+        return found
+
+    return router
