@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx2 as httpx
@@ -10,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from mtenant_chassis.problems import entry, translate
@@ -164,6 +165,32 @@ def test_a_message_of_our_own_is_told_if_it_has_no_context() -> None:
         frozenset(),
     )
     assert CANARY not in str(told)
+
+
+@pytest.mark.parametrize(
+    ("value", "detail"),
+    [
+        ({"one": "", "name": "abc"}, "String should have at least 1 character"),
+        ({"one": "a", "name": "ab"}, "String should have at least 3 characters"),
+        ({"one": "a", "name": "abcdef"}, "String should have at most 5 characters"),
+        ({"one": "a", "name": "abc", "number": 3}, "Input should be greater than or equal to 7"),
+        ({"one": "a", "name": "abc", "kind": "c4n4ry"}, "Input should be 'a' or 'b'"),
+        ({"one": "a", "name": "abc", "at": "c4n4ry"}, "is no date and time of RFC 3339"),
+    ],
+)
+def test_what_the_schema_asks_for_is_told(value: Any, detail: str) -> None:
+    class Asked(BaseModel):
+        one: str = Field(min_length=1)
+        name: str = Field(min_length=3, max_length=5)
+        number: int = Field(7, ge=7)
+        kind: Literal["a", "b"] = "a"
+        at: datetime | None = None
+
+    with pytest.raises(ValidationError) as raised:
+        Asked.model_validate(value)
+
+    (error,) = raised.value.errors()
+    assert entry(error, frozenset())["detail"] == detail
 
 
 def test_an_unforeseen_error_is_ours_and_says_nothing() -> None:

@@ -20,9 +20,13 @@ from mtenant_errors import AppError, BadRequest, InternalServerError, MethodNotA
 from mtenant_errors.exceptions import CLASSES
 
 _FROM_SCHEMA: Final = frozenset(
-    """gt ge lt le multiple_of min_length max_length pattern expected expected_schemes max_digits
+    """expected_plural gt ge lt le multiple_of min_length max_length pattern expected expected_schemes max_digits
     decimal_places whole_digits field_type class encoding tz_expected discriminator expected_tags
     method_name expected_version tzinfo_expected""".split()  # noqa: SIM905 - a list of words
+)
+# How pydantic-core ends its sentence about a length; it is not in the context.
+_COUNTED: Final = frozenset(
+    {"string_too_short", "string_too_long", "bytes_too_short", "bytes_too_long"}
 )
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 _UNTOLD: Final = "does not fit the schema"
@@ -117,6 +121,9 @@ def _detail(kind: str, error: Mapping[str, Any]) -> str:
     if kind in _SCALAR:
         return _SCALAR[kind]
     said: Mapping[str, Any] = error.get("ctx") or {}
+    if kind in _COUNTED:
+        number = said.get("min_length", said.get("max_length"))
+        said = {**said, "expected_plural": "" if number == 1 else "s"}
     try:
         template = PydanticKnownError(cast("Any", kind), dict(said)).message_template
     except (KeyError, TypeError):
