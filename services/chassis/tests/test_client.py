@@ -23,7 +23,7 @@ from mtenant_chassis.client import (
     ServiceClient,
 )
 from mtenant_chassis.settings import AuthSettings
-from mtenant_chassis.testing import Issuer, Place, running, serving
+from mtenant_chassis.testing import Issuer, Network, Place, running, serving
 from mtenant_config import Secret
 from mtenant_errors import AppError, BadGateway, Conflict, NotFound, from_exception
 
@@ -300,18 +300,6 @@ async def test_a_token_that_cannot_be_had_is_asked_for_again() -> None:
         assert await tokens.token("pen-service", "acme") == "token-for-pen-service-of-acme"
 
 
-class Network(httpx.AsyncBaseTransport):
-    """Leads to apps of this process, by the host of the URL."""
-
-    def __init__(self, **apps: Any) -> None:
-        self.apps = {name: httpx.ASGITransport(app=app) for name, app in apps.items()}
-        self.requests: list[httpx.Request] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        return await self.apps[request.url.host].handle_async_request(request)
-
-
 async def test_a_call_between_services_has_a_token_a_trace_and_the_requests_id(
     place: Place, issuer: Issuer, acme: str
 ) -> None:
@@ -336,7 +324,7 @@ async def test_a_call_between_services_has_a_token_a_trace_and_the_requests_id(
 
     auth_app = create_app(place.settings("auth-service"), routers=[auth], keys=issuer.keys)
     pens_app = create_app(place.settings("pen-service"), routers=[pens], keys=issuer.keys)
-    network = Network(auth=auth_app, pens=pens_app)
+    network = Network({"auth": auth_app, "pens": pens_app})
     settings = place.settings(
         "note-service",
         auth=AuthSettings(client_secret=Secret("s3cr3t-of-notes")),
@@ -385,7 +373,7 @@ async def test_an_error_of_a_callee_is_a_502_or_503_and_says_nothing_of_it(
     pens_app = create_app(place.settings("pen-service"), routers=[pens], keys=issuer.keys)
     settings = place.settings("note-service", services={"pen-service": "http://pens"})
     notes_app = create_app(
-        settings, routers=[notes], keys=issuer.keys, transport=Network(pens=pens_app)
+        settings, routers=[notes], keys=issuer.keys, transport=Network({"pens": pens_app})
     )
     async with running(pens_app), running(notes_app) as client:
         conflict = await client.get("/api/notes/relay?what=/taken")

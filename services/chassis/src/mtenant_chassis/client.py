@@ -41,6 +41,7 @@ _SAFE_AGAIN: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT"})  # R
 _FIRST_WAIT: Final = 0.05
 _LONGEST_WAIT: Final = 1.0
 _CONNECTIONS: Final = 50
+_AGAIN: Final = 1  # seconds after which our own caller may ask again
 _MOST_TOKENS: Final = 10_000
 _EARLY: Final = 30.0  # seconds before its end a token is replaced
 
@@ -202,10 +203,12 @@ class ServiceClient:
         except httpx.TimeoutException as exc:
             self.breaker.failed()
             error = CalleeTimeout if _was_sent(exc) else CalleeUnavailable
-            raise error(callee=self.name, internal=_about(exc)) from exc
+            raise error(callee=self.name, retry_after=_AGAIN, internal=_about(exc)) from exc
         except httpx.HTTPError as exc:
             self.breaker.failed()
-            raise CalleeUnavailable(callee=self.name, internal=_about(exc)) from exc
+            raise CalleeUnavailable(
+                callee=self.name, retry_after=_AGAIN, internal=_about(exc)
+            ) from exc
         outage = self._outage(response)
         if outage is not None:
             self.breaker.failed()
@@ -225,7 +228,11 @@ class ServiceClient:
             return None if response.status_code == 502 else _problem(response)
         # Something in between answers for it.
         error = CalleeTimeout if response.status_code == 504 else CalleeUnavailable
-        return error(callee=self.name, internal=f"a gateway answers {response.status_code}")
+        return error(
+            callee=self.name,
+            retry_after=_AGAIN,
+            internal=f"a gateway answers {response.status_code}",
+        )
 
 
 def _problem(response: httpx.Response) -> AppError:
