@@ -17,7 +17,8 @@ import httpx2 as httpx
 import psycopg
 import pytest
 
-from auth_service import MIGRATIONS, AuthServiceSettings, create
+from auth_service import AuthServiceSettings, create
+from auth_service.app import MIGRATIONS
 from mtenant_chassis import App
 from mtenant_chassis.mail import MemoryTransport
 from mtenant_chassis.testing import Place, RecordingEvents, running
@@ -242,7 +243,11 @@ def make_world(place: Place, own: Callable[..., AuthServiceSettings]) -> MakeWor
 
     @asynccontextmanager
     async def make(
-        *, redis_url: str | None = None, tenants: TenantService | None = None, **changes: Any
+        *,
+        redis_url: str | None = None,
+        tenants: TenantService | None = None,
+        tracer_provider: Any = None,
+        **changes: Any,
     ) -> AsyncIterator[World]:
         service = tenants or TenantService()
         mails, events = MemoryTransport(), RecordingEvents()
@@ -257,6 +262,7 @@ def make_world(place: Place, own: Callable[..., AuthServiceSettings]) -> MakeWor
             events=events.open,
             mail=mails,
             transport=httpx.MockTransport(service.answer),
+            tracer_provider=tracer_provider,
         )
         async with running(app) as client:
             yield World(app, client, place, service, mails, events)

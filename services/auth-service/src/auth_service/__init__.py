@@ -9,7 +9,7 @@
 ['post']
 """
 
-from auth_service.app import MIGRATIONS, create
+from auth_service.app import create
 from auth_service.settings import AuthServiceSettings
 
-__all__ = ["MIGRATIONS", "AuthServiceSettings", "create"]
+__all__ = ["AuthServiceSettings", "create"]

@@ -15,6 +15,8 @@ from auth_service.routes import routers
 from auth_service.service import open_service
 from auth_service.settings import AuthServiceSettings, missing_secret
 from mtenant_chassis import App, Chassis, Settings, create_app
+from mtenant_chassis.events import EventsOf
+from mtenant_chassis.nats import nats_events
 from mtenant_config import ConfigError, Problem
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -23,13 +25,20 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _DESCRIPTION: Final = "Accounts, logins and tokens. A tenant's accounts are its own."
 
 
-def create(settings: Settings, own: AuthServiceSettings | None = None, **parts: Any) -> App:
+def create(
+    settings: Settings,
+    own: AuthServiceSettings | None = None,
+    *,
+    events: EventsOf | None = None,
+    **parts: Any,
+) -> App:
     """Make the app.
 
     Args:
         settings: Those of every service.
         own: Those of this one; from environment variables by default.
-        **parts: Further parts of `mtenant_chassis.create_app`, such as `events`.
+        events: What carries events; by default NATS, by an outbox.
+        **parts: Further parts of `mtenant_chassis.create_app`, such as `mail`.
 
     Raises:
         ConfigError: A setting is wrong, or outside of development there is no secret.
@@ -60,6 +69,7 @@ def create(settings: Settings, own: AuthServiceSettings | None = None, **parts: 
         description=_DESCRIPTION,
         migrations=MIGRATIONS,
         keys=keyring,
+        events=events or nats_events(),
         startup=startup,
         **parts,
     )
