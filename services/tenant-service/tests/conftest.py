@@ -19,7 +19,7 @@ from mtenant_chassis import App
 from mtenant_chassis.mail import MemoryTransport
 from mtenant_chassis.testing import Issuer, Place, RecordingEvents, running
 from mtenant_config import Secret
-from tenant_service import MIGRATIONS, TenantServiceSettings, make_app
+from tenant_service import MIGRATIONS, TenantServiceSettings, create
 
 PASSWORD = "correct horse battery staple"
 DEADLINE = 30.0  # seconds; only a test that fails waits so long
@@ -34,6 +34,12 @@ def anyio_backend() -> str:
 def place(postgres_dsn: str) -> Place:
     """A database that all tests of the session share; each makes organizations of its own."""
     return Place.make(postgres_dsn, {"tenant": MIGRATIONS})
+
+
+@pytest.fixture(scope="session")
+def tenant(place: Place) -> str:
+    """A tenant with all tables that nobody changes."""
+    return place.tenant()
 
 
 @pytest.fixture
@@ -130,7 +136,7 @@ def _problem(status: int, code: str) -> httpx.Response:
     body = {"type": f"urn:mtenant:error:{code}", "title": "No", "status": status, "code": code}
     return httpx.Response(
         status,
-        content=json.dumps({**body, "retryable": False, "error": "no", "detail": "no"}),
+        content=json.dumps({**body, "retryable": status >= 500, "error": "no", "detail": "no"}),
         headers={"content-type": "application/problem+json"},
     )
 
@@ -190,7 +196,7 @@ def make_service(place: Place, issuer: Issuer, auth: AuthService) -> MakeService
             **changes,
         )
         parts = {"keys": issuer.keys, "transport": auth.transport, "events": events.open, **parts}
-        return Service(make_app(settings, own, mail=mails, **parts), mails, events, own)
+        return Service(create(settings, own, mail=mails, **parts), mails, events, own)
 
     return make
 

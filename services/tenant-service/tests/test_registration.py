@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 def remains(place: Place, subdomain: str, tenant: str) -> list[str]:
     """Tell what there is of an organization."""
-    found = [
+    return [
         name
         for name, query in {
             "organization": f"select 1 from shared.organizations where subdomain = '{subdomain}'",
@@ -22,7 +22,6 @@ def remains(place: Place, subdomain: str, tenant: str) -> list[str]:
         }.items()
         if place.rows(query)
     ]
-    return found
 
 
 ALL = ["organization", "name", "registry", "schema"]

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mtenant_chassis import App, Settings, audit_router, create_app
+from mtenant_chassis.events import EventsOf
+from mtenant_chassis.nats import nats_events
 from tenant_service.routes.invitations import invitations_router
 from tenant_service.routes.operators import operators_router
 from tenant_service.routes.organizations import organizations_router
@@ -15,6 +17,7 @@ from tenant_service.routes.services import services_router
 from tenant_service.routes.settings import settings_router
 from tenant_service.routes.users import users_router
 from tenant_service.settings import TenantServiceSettings
+from tenant_service.subscriptions import subscriptions
 from tenant_service.worker import working
 
 SERVICE: Final = "tenant-service"
@@ -24,31 +27,43 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 NEEDS: Final = {"tenant": 1}
 
 
-def make_app(settings: Settings, own: TenantServiceSettings, **parts: Any) -> App:
+def create(
+    settings: Settings,
+    own: TenantServiceSettings | None = None,
+    *,
+    events: EventsOf | None = None,
+    **parts: Any,
+) -> App:
     """Make the app.
 
     Args:
-        settings: What every service has.
-        own: What this one has besides.
-        **parts: Others of `create_app`, such as `events`, `keys` and `transport`.
+        settings: Those of every service.
+        own: Those of this one; from environment variables by default.
+        events: What carries events; by default NATS, by an outbox.
+        **parts: Further parts of `mtenant_chassis.create_app`, such as `mail`.
+
+    Raises:
+        ConfigError: A setting is wrong.
     """
+    mine = TenantServiceSettings.from_env() if own is None else own
     return create_app(
         settings,
-        title="tenant-service",
-        description="Organizations: registration, settings, invitations, plans.",
         routers=[
-            registration_router(own),
-            organizations_router(own),
+            registration_router(mine),
+            organizations_router(mine),
             settings_router(),
             preferences_router(),
             users_router(),
-            invitations_router(own),
+            invitations_router(mine),
             services_router(),
             audit_router("/api/tenants/audit"),
-            operators_router(own),
+            operators_router(mine),
         ],
+        title=SERVICE,
+        description="Organizations: registration, settings, invitations, plans.",
         migrations=MIGRATIONS,
         needs=NEEDS,
-        startup=lambda chassis: working(chassis, own),
+        events=events or nats_events(lambda chassis: subscriptions(chassis, mine)),
+        startup=lambda chassis: working(chassis, mine),
         **parts,
     )

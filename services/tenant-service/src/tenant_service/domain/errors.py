@@ -45,9 +45,9 @@ class RegistrationRunning(Conflict):
 
 
 class RegistrationLost(ServiceUnavailable):
-    """Somebody else has taken over what this process was too slow for."""
+    """This process was so slow that another one has given the registration up."""
 
-    code, message = "REGISTRATION_LOST", "this registration was taken over: ask for its status"
+    code, message = "REGISTRATION_LOST", "this registration was given up: begin again"
 
 
 class OrganizationBusy(Conflict):

@@ -36,6 +36,7 @@ from tenant_service.domain.registration import (
     PATIENCE,
     Application,
     Registration,
+    RegistrationState,
 )
 from tenant_service.domain.subdomain import is_reserved
 from tenant_service.handlers.accounts import Accounts, is_refused
@@ -71,6 +72,7 @@ class Registrar:
             SubdomainTaken, SubdomainReserved: The name is not to be had.
             RegistrationRunning: The same request is being worked on.
             IdempotencyKeyReused: The client's key belongs to another request.
+            RegistrationLost: This process was so slow that another one has given up.
             AppError: auth-service refuses the owner's account; nothing is left.
         """
         if is_reserved(asked.subdomain):
@@ -78,7 +80,10 @@ class Registrar:
         one = await self._reserve(asked)
         if one.state != "done":
             await self.attempt(one, asked.owner.password)
-        return await self.find(one.id)
+            one = await self.find(one.id)
+        if one.state not in {"running", "done"}:
+            raise RegistrationLost
+        return one
 
     async def find(self, registration: UUID) -> Registration:
         """Return a registration.
@@ -106,17 +111,22 @@ class Registrar:
 
     async def sweep(self) -> None:
         """Forget what nobody will ask for any more."""
+        over = await self._over()
+        while over:
+            for registration, tenant, state in over:
+                if state == "failed":
+                    # A process that slept through its lease may have made the schema after the removal.
+                    await self._drop(tenant)
+                async with self._shared.transaction() as tx:
+                    await registrations.admit(tx)
+                    await registrations.forget(tx, registration)
+            over = await self._over()
+
+    async def _over(self) -> list[tuple[UUID, str, RegistrationState]]:
         async with self._shared.transaction() as tx:
             await registrations.admit(tx)
             await registrations.forget_names(tx)
-            over = await registrations.over_long_ago(tx)
-        for registration, tenant, state in over:
-            if state == "failed":
-                # A process that slept through its lease may have made the schema after it was removed.
-                await self._drop(tenant)
-            async with self._shared.transaction() as tx:
-                await registrations.admit(tx)
-                await registrations.forget(tx, registration)
+            return await registrations.over_long_ago(tx)
 
     async def _reserve(self, asked: Application) -> Registration:
         async with self._shared.transaction() as tx:

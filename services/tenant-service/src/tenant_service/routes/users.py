@@ -14,6 +14,7 @@ from mtenant_chassis.pages import MOST, USUAL
 from mtenant_errors import BadRequest
 from tenant_service.domain.person import Email
 from tenant_service.handlers.accounts import Accounts
+from tenant_service.handlers.organizations import Organizations
 
 
 class User(BaseModel):
@@ -44,6 +45,7 @@ def users_router() -> Router:
         email: Annotated[Email | None, Query()] = None,
     ) -> Page[User]:
         """List the accounts of the caller's tenant."""
+        await Organizations(chassis).get(tenant)  # one that is gone is so before anybody is asked
         asked = {"limit": str(limit), "cursor": cursor, "email": email}
         params = {name: value for name, value in asked.items() if value is not None}
         try:

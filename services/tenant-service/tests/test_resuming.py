@@ -1,0 +1,261 @@
+"""A registration that fails anywhere is finished, or leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtenant_chassis.testing import Place, running
+from mtenant_database import migrate
+from mtenant_errors import ServiceUnavailable
+from tenant_service import worker
+from tenant_service.handlers import registration as handler
+from tenant_service.handlers.registration import Registrar
+
+pytestmark = pytest.mark.anyio
+
+STEPS = ["_provision", "_organize", "_create_owner", "_finish"]
+TABLES = {
+    "organization": "select 1 from shared.organizations where subdomain = '{name}'",
+    "name": "select 1 from shared.subdomains where name = '{name}'",
+    "registry": "select 1 from shared.tenants where id = '{tenant}'",
+    "schema": "select 1 from pg_namespace where nspname = 'tenant_{tenant}'",
+}
+
+
+def remains(place: Place, name: str, tenant: str) -> list[str]:
+    return [
+        what for what, query in TABLES.items() if place.rows(query.format(name=name, tenant=tenant))
+    ]
+
+
+def registration(place: Place, name: str) -> tuple[str, str]:
+    (found,) = place.rows(
+        f"select tenant, state from shared.registrations where subdomain = '{name}'"
+    )
+    return found[0], found[1]
+
+
+def make_due(place: Place) -> None:
+    """Let time pass: leases and waits are over."""
+    place.rows("update shared.registrations set lease_until = now(), due_at = now()")
+
+
+@pytest.fixture(autouse=True)
+def quick_worker(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
+    monkeypatch.setattr(worker, "POLL", 0.02)
+    # What other tests left on purpose is not this one's.
+    place.rows("delete from shared.registrations where state in ('running', 'abandoning')")
+
+
+def failing(step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let a step fail once, before or after it was done."""
+    left = [1]
+    real = getattr(Registrar, step)
+
+    async def fails(self: Registrar, one: Any, *more: Any) -> None:
+        if when == "after" or not left:
+            await real(self, one, *more)
+        if left:
+            left.pop()
+            raise ServiceUnavailable("away", code="AWAY")
+
+    monkeypatch.setattr(Registrar, step, fails)
+    return left
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_step_that_fails_is_done_again_by_the_worker(
+    *,
+    step: str,
+    when: str,
+    service: Any,
+    place: Place,
+    auth: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    new_application: Any,
+    eventually: Any,
+) -> None:
+    asked = new_application()
+    name = asked["subdomain"]
+    left = failing(step, when, monkeypatch)
+    async with running(service.app) as client:
+        answer = await client.post("/api/tenants/register", json=asked)
+        assert not left
+        assert answer.status_code == (201 if (step, when) == ("_finish", "after") else 202)
+        make_due(place)
+        await eventually(lambda: registration(place, name)[1] == "done")
+
+    tenant, _ = registration(place, name)
+    assert remains(place, name, tenant) == list(TABLES)
+    assert len(auth.of(tenant)) == 1
+    assert len(service.told("TenantCreated", tenant)) == 1
+    # The worker never knew the password: the owner is asked for one by mail.
+    assert bool(auth.passwords) == (step == "_finish" or (step, when) == ("_create_owner", "after"))
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_what_keeps_failing_is_given_up_and_leaves_nothing(
+    *,
+    step: str,
+    service: Any,
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    new_application: Any,
+    eventually: Any,
+) -> None:
+    asked = new_application()
+    name = asked["subdomain"]
+
+    async def fails(self: Registrar, one: Any, *more: Any) -> None:
+        raise ServiceUnavailable("away", code="AWAY")
+
+    monkeypatch.setattr(Registrar, step, fails)
+    async with running(service.app) as client:
+        answer = await client.post("/api/tenants/register", json=asked)
+        assert answer.status_code == 202
+        place.rows("update shared.registrations set created_at = now() - interval '2 hours'")
+        make_due(place)
+        await eventually(lambda: registration(place, name)[1] == "failed")
+        status = await client.get(answer.headers["location"])
+
+    assert (status.json()["status"], status.json()["error"]) == ("failed", "AWAY")
+    assert remains(place, name, registration(place, name)[0]) == []
+    assert service.told("TenantCreated") == []
+    (kept,) = place.rows(
+        f"select owner_email, owner_name, key from shared.registrations where subdomain = '{name}'"
+    )
+    assert kept == (None, None, None)
+
+
+async def test_a_removal_that_fails_is_done_again(
+    *,
+    service: Any,
+    place: Place,
+    auth: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    new_application: Any,
+    eventually: Any,
+) -> None:
+    asked, left, real = new_application(), [1], migrate.drop
+    name = asked["subdomain"]
+
+    async def drop(*args: Any, **named: Any) -> None:
+        if left:
+            left.pop()
+            raise ServiceUnavailable("away")
+        await real(*args, **named)
+
+    monkeypatch.setattr(handler, "drop", drop)
+    auth.failures = [422]
+    async with running(service.app) as client:
+        answer = await client.post("/api/tenants/register", json=asked)
+        assert answer.status_code == 503
+        make_due(place)
+        await eventually(lambda: registration(place, name)[1] == "failed")
+
+    assert remains(place, name, registration(place, name)[0]) == []
+
+
+async def test_a_process_that_slept_through_its_lease_changes_nothing(
+    service: Any, place: Place, monkeypatch: pytest.MonkeyPatch, new_application: Any
+) -> None:
+    asked = new_application()
+    name = asked["subdomain"]
+    real = Registrar._provision
+
+    async def sleeps(self: Registrar, one: Any) -> None:
+        # Meanwhile another process has taken over, given up, and removed everything.
+        place.rows(
+            "update shared.registrations set attempt = attempt + 1, state = 'failed',"
+            f" finished_at = now() where subdomain = '{name}'"
+        )
+        place.rows(f"delete from shared.subdomains where name = '{name}'")
+        await real(self, one)
+
+    monkeypatch.setattr(Registrar, "_provision", sleeps)
+    monkeypatch.setattr(worker, "POLL", 3600.0)
+    async with running(service.app) as client:
+        answer = await client.post("/api/tenants/register", json=asked)
+
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "REGISTRATION_LOST"
+    assert remains(place, name, registration(place, name)[0]) == []
+
+
+async def test_what_is_over_long_ago_is_forgotten(
+    service: Any, place: Place, new_application: Any
+) -> None:
+    asked = new_application()
+    async with running(service.app) as client:
+        answer = await client.post("/api/tenants/register", json=asked)
+        place.rows("update shared.registrations set finished_at = now() - interval '2 days'")
+        await Registrar(service.app.state.chassis, service.own).sweep()
+        status = await client.get(answer.headers["location"])
+
+    assert status.status_code == 404
+    assert remains(place, asked["subdomain"], answer.json()["tenant"]) == list(TABLES)
+
+
+async def killed(
+    place: Place, step: str, when: str, name: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Let a process begin a registration and die."""
+    roles = {"DB_OWNER_ROLE": place.migrate.owner or "", "DB_APP_ROLE": place.migrate.app or ""}
+    script = Path(__file__).with_name("killed.py")
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, str(script), place.app, place.owner, step, when, name],
+        env={**os.environ, **roles},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+CRASHES = [(step, when) for step in STEPS for when in ("before", "after")]
+
+
+@pytest.mark.parametrize(("step", "when"), CRASHES)
+async def test_a_process_killed_at_any_step_leaves_a_tenant_that_completes(
+    *, step: str, when: str, service: Any, place: Place, auth: Any, eventually: Any
+) -> None:
+    name = f"killed-{step.strip('_').replace('_', '-')}-{when}"
+    ended = await killed(place, step, when, name)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    tenant, state = registration(place, name)
+    assert state == ("done" if (step, when) == ("_finish", "after") else "running")
+
+    dump = place.rows("select string_agg(r::text, ' ') from shared.registrations r")[0][0]
+    assert "correct horse" not in dump
+
+    async with running(service.app):
+        make_due(place)
+        await eventually(lambda: registration(place, name)[1] == "done")
+
+    assert remains(place, name, tenant) == list(TABLES)
+    if state == "running":
+        assert [one["role"] for one in auth.of(tenant)] == ["owner"]
+        assert len(service.told("TenantCreated", tenant)) == 1
+
+
+async def test_a_process_killed_before_it_could_give_up_leaves_a_tenant_that_is_gone(
+    service: Any, place: Place, eventually: Any
+) -> None:
+    name = "killed-then-given-up"
+    ended = await killed(place, "_create_owner", "before", name)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    place.rows(f"update shared.registrations set state = 'abandoning' where subdomain = '{name}'")
+    async with running(service.app):
+        make_due(place)
+        await eventually(lambda: registration(place, name)[1] == "failed")
+
+    assert remains(place, name, registration(place, name)[0]) == []
