@@ -26,6 +26,7 @@ from mtenant_database import PermissionDenied, TenantRequired
 
 pytestmark = pytest.mark.anyio
 SECRET = "s3cr3t-t0ken"
+TEXT = st.text(st.characters(exclude_categories=()))  # surrogates, too
 
 
 class Mailbox:
@@ -459,12 +460,9 @@ def test_what_is_no_single_address_is_refused(to: str) -> None:
         Mail(to=to, subject="s", text="t")
 
 
-@given(st.text(), st.text(), st.text() | st.none())
+@given(TEXT, TEXT, TEXT | st.none())
 def test_no_text_adds_a_field_or_a_recipient(subject: str, text: str, html: str | None) -> None:
-    try:
-        mail = Mail(to="ada@example.com", subject=subject, text=text, html=html)
-    except ValueError:
-        return
+    mail = Mail(to="ada@example.com", subject=subject, text=text, html=html)
     made = mail.message(
         sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
     )
@@ -475,10 +473,13 @@ def test_no_text_adds_a_field_or_a_recipient(subject: str, text: str, html: str 
     assert read["To"] == "ada@example.com"
 
 
-@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
-def test_what_is_no_text_is_refused_before_it_is_written(text: str) -> None:
-    with pytest.raises(ValueError, match="NUL"):
-        Mail(to="ada@example.com", subject="s", text=text)
+def test_what_cannot_be_in_a_mail_is_replaced() -> None:
+    mail = Mail(
+        to="ada@example.com", subject="a\r\nBcc: b\0" + "x" * 600, text="a\0b", html="\ud800"
+    )
+
+    assert mail.subject == ("a  Bcc: b " + "x" * 600)[:500]
+    assert (mail.text, mail.html) == ("a\ufffdb", "\ufffd")
 
 
 async def test_an_address_in_another_script_arrives_as_it_is(

@@ -52,6 +52,15 @@ async def test_405_names_every_method_of_the_path(notes_app: Any, acme: str) -> 
     assert item.headers["allow"] == "DELETE, GET, PATCH"
 
 
+@pytest.mark.parametrize("method", ["PATCH", "DELETE", "PUT", "TRACE"])
+async def test_a_path_of_its_own_is_no_item_with_an_odd_id(notes_app: Any, method: str) -> None:
+    async with running(notes_app()) as client:
+        answer = await client.request(method, "/api/notes/open")
+
+    assert is_problem(answer)["code"] == "METHOD_NOT_ALLOWED"
+    assert answer.headers["allow"] == "GET"
+
+
 async def test_an_invalid_request_names_each_thing_that_is_wrong(
     notes_app: Any, issuer: Issuer, acme: str
 ) -> None:
@@ -269,4 +278,11 @@ def test_the_document_is_valid_and_declares_problems_everywhere(notes_app: Any) 
     assert "428" in delete["responses"]
     assert delete["x-permission"] == "notes:delete"
     create = document["paths"]["/api/notes"]["post"]
+    for parameter in (
+        one
+        for o in document["paths"].values()
+        for m in o.values()
+        for one in m.get("parameters", ())
+    ):
+        assert {"type": "null"} not in parameter["schema"].get("anyOf", ())
     assert "Idempotency-Key".lower() in {one["name"].lower() for one in create["parameters"]}

@@ -110,6 +110,8 @@ def create_app(
             )
         app.state.own_routes += router.routes
         app.include_router(router)
+    paths = {route.path for route in app.state.own_routes}
+    app.state.literal_paths = {path for path in paths if "{" not in path}
     # The last one that is added is the outermost.
     app.add_middleware(TenantMiddleware, database=chassis, resolve=tenant_name)
     app.add_middleware(AuthenticationMiddleware, authenticate=_authenticate(chassis, keys))

@@ -27,6 +27,7 @@ from starlette.requests import Request
 from mtenant_errors import BadRequest, PreconditionFailed, PreconditionRequired
 
 _TAG: Final = re.compile(r'\s*(W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*')
+_FORM: Final = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'  # for those who read the document
 _KEPT: Final = ("cache-control", "content-location", "date", "etag", "expires", "link", "vary")
 
 
@@ -121,7 +122,15 @@ def parse_tags(field: str) -> list[tuple[bool, str]] | None:
         at += 1
 
 
-async def condition(if_match: Annotated[str | None, Header()] = None) -> Condition:
+async def condition(
+    if_match: Annotated[
+        str | None,
+        Header(
+            description='the ETag that was read, such as `"v1"`: the change is of that version only',
+            json_schema_extra={"pattern": _FORM},
+        ),
+    ] = None,
+) -> Condition:
     """Return the condition of a request.
 
     Raises:

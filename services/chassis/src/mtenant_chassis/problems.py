@@ -51,21 +51,21 @@ def install(app: FastAPI) -> None:
 
     async def answer(request: Request, exc: Exception) -> Response:
         if isinstance(exc, HTTPException) and exc.status_code == 405:
-            raise MethodNotAllowed(headers={"Allow": _allowed(request)}) from exc
+            raise not_allowed(request) from exc
         raise translate(exc, known_names(request.app)) from exc
 
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)
 
 
-def _allowed(request: Request) -> str:
+def not_allowed(request: Request) -> MethodNotAllowed:
+    """Return the error of a path that is there, for a method that it has not (RFC 9110, 15.5.6)."""
     # The framework names the methods of the first route that has the path; its template may have
     # several. Templates that match it further down are other resources: /open is not /{note_id}.
     routes, path = request.app.state.own_routes, request.scope["path"]
     template = next((one.path for one in routes if one.path_regex.match(path)), None)
-    return ", ".join(
-        sorted({name for one in routes if one.path == template for name in one.methods})
-    )
+    methods = {name for one in routes if one.path == template for name in one.methods}
+    return MethodNotAllowed(headers={"Allow": ", ".join(sorted(methods))})
 
 
 def translate(exc: Exception, known: Iterable[str] = ()) -> AppError:

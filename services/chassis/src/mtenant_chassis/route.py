@@ -14,7 +14,7 @@ from mtenant_chassis.auth.access import Access
 from mtenant_chassis.body_limit import BodyLimit
 from mtenant_chassis.etag import not_modified
 from mtenant_chassis.openapi import responses_of, security_of
-from mtenant_chassis.problems import known_names, translate
+from mtenant_chassis.problems import known_names, not_allowed, translate
 from mtenant_chassis.tenancy import tenant_of, transaction_of
 from mtenant_errors import AppError
 
@@ -58,8 +58,11 @@ class Route(APIRoute):
             )
 
         limits = [one for one in calls if isinstance(one, BodyLimit)]
+        template = "{" in self.path
 
         async def checked(request: Request) -> Response:
+            if template and request.scope["path"] in request.app.state.literal_paths:
+                raise not_allowed(request)  # DELETE /contacts/export is not of /contacts/{id}
             access.check(request.scope["state"])
             for limit in limits:
                 limit.apply(request.scope)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -116,14 +117,16 @@ def main(
     try:
         settings = Settings.from_env(service, port=port, version=version, calls=calls)
         app = create(settings)  # a service may have settings of its own
-        logging = LoggerConfig.from_env(service)
+        lines = LoggerConfig.from_env(service)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     if command == "openapi":
         print(json.dumps(app.openapi(), indent=2))
         return 0
-    configure(logging)
+    configure(lines)
+    # It writes every URL that is called, with its query; what fails is in the error.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     if command == "migrate":
         reports = asyncio.run(deploy(settings, migrations))
         print(*(report.to_table() for report in reports), sep="\n")

@@ -12,9 +12,11 @@ from typing import Final
 
 # Not a grammar of addresses: what would break out of a header field or name two recipients is refused.
 _ADDRESS: Final = re.compile(
-    r"[^\s@,;:<>\"()\[\]\\\x00-\x1f\x7f]+@[^\s@,;:<>\"()\[\]\\\x00-\x1f\x7f]+"
+    r"[^\s@,;:<>\"()\[\]\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
+    r"@[^\s@,;:<>\"()\[\]\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
 )
 _LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3
+_LONGEST_SUBJECT: Final = 500
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # what ends a line, too
 _NO_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")  # PostgreSQL has no place for them
 
@@ -23,14 +25,17 @@ _NO_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")  # PostgreSQL has no place 
 class Mail:
     """A mail to one recipient. Its text may hold a token, so no repr shows it.
 
+    Names that people chose get into subjects and texts: what cannot be in a mail is replaced, and is no
+    reason to send none.
+
     Attributes:
         to: The address.
-        subject: One line.
+        subject: One line of at most 500 characters: what is longer is cut, line breaks become spaces.
         text: The text for those who read no HTML.
         html: The same as HTML, if there is one.
 
     Raises:
-        ValueError: The address is none, the subject has a line break, or a text has a NUL.
+        ValueError: The address is none.
     """
 
     to: str
@@ -41,10 +46,11 @@ class Mail:
     def __post_init__(self) -> None:
         if len(self.to) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(self.to):
             raise ValueError("the recipient is no single address of the form name@domain")
-        if _CONTROL.search(self.subject) or len(self.subject) > 500:
-            raise ValueError("a subject is one line of at most 500 characters")
-        if _NO_TEXT.search("".join((self.to, self.subject, self.text, self.html or ""))):
-            raise ValueError("a mail is text: it holds neither NUL nor half a character")
+        said = {"subject": _CONTROL.sub(" ", self.subject)[:_LONGEST_SUBJECT], "text": self.text}
+        if self.html is not None:
+            said["html"] = self.html
+        for name, value in said.items():
+            object.__setattr__(self, name, _NO_TEXT.sub("\ufffd", value))
 
     def message(self, *, sender: str, message_id: str, date: datetime) -> EmailMessage:
         """Return the message as it is sent (RFC 5322).
