@@ -32,6 +32,7 @@ CLIENTS: Final = json.dumps(
     {
         "tenant-service": {"secrets": [SERVICE_SECRET], "scopes": ["users:manage"]},
         "contact-service": {"secrets": ["an-old-secret-of-it", "a-new-secret-of-it"]},
+        "deal-service": {},
     }
 )
 

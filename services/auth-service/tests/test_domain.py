@@ -262,8 +262,6 @@ def test_clients_are_read_and_both_secrets_of_one_are_good() -> None:
         "{",
         '{"Deal": {"secrets": ["0123456789abcdef"]}}',
         '{"deal-service": "0123456789abcdef"}',
-        '{"deal-service": {}}',
-        '{"deal-service": {"secrets": []}}',
         '{"deal-service": {"secrets": "0123456789abcdef"}}',
         '{"deal-service": {"secrets": ["short"]}}',
         '{"deal-service": {"secrets": [7]}}',

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import auth_service
-from auth_service.domain import api_key, client, email, refresh_token, role
+from auth_service.domain import api_key, client, email, refresh_token, role, throttle
 
 ROOT = Path(auth_service.__file__).parent
 QUERIES = sorted((ROOT / "queries").glob("[a-z]*.py"))
@@ -34,7 +34,9 @@ def test_all_is_sorted_and_names_exactly_what_is_public() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [auth_service, api_key, client, email, refresh_token, role], ids=lambda m: m.__name__
+    "module",
+    [auth_service, api_key, client, email, refresh_token, role, throttle],
+    ids=lambda m: m.__name__,
 )
 def test_what_the_docstrings_show_is_so(module: types.ModuleType) -> None:
     found = doctest.testmod(module)

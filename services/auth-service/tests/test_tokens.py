@@ -343,6 +343,25 @@ async def test_an_authorization_that_is_none_gets_nothing(world: Any, field: str
     assert answer.status_code == 401
 
 
+@pytest.mark.parametrize("audience", [None, "mtenant", "nobody-service", "Deal-Service"])
+async def test_a_service_says_whom_it_calls(world: Any, audience: str | None) -> None:
+    form = {"grant_type": "client_credentials"}
+    answer = await world.http.post(
+        "/api/auth/token",
+        data=form if audience is None else {**form, "audience": audience},
+        auth=("contact-service", "a-new-secret-of-it"),
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "AUDIENCE_UNKNOWN")
+
+
+async def test_a_service_that_is_called_only_gets_nothing(world: Any) -> None:
+    form = {"grant_type": "client_credentials", "audience": "contact-service"}
+    for secret in ("", "0" * 64, "\0" * 32):
+        answer = await world.http.post("/api/auth/token", data=form, auth=("deal-service", secret))
+        assert answer.status_code == 401
+
+
 async def test_another_grant_is_refused(world: Any) -> None:
     form = {"grant_type": "password", "client_id": "a", "client_secret": "b"}
     answer = await world.http.post("/api/auth/token", data=form)

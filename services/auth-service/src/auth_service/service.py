@@ -63,10 +63,9 @@ class Service:
         return self.chassis.tenant(tenant)
 
     @property
-    def audiences(self) -> tuple[str, ...]:
-        """For whom this service issues tokens."""
-        settings = self.chassis.settings
-        return (settings.auth.audience, settings.service, CALLEE, *self.clients)
+    def callees(self) -> frozenset[str]:
+        """The services for whose calls there are tokens."""
+        return frozenset((self.chassis.settings.service, CALLEE, *self.clients))
 
     def session_cache(self, tenant: str) -> TenantCache | None:
         """Return the cache of sessions; None without a shared one.

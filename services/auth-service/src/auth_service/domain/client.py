@@ -22,7 +22,7 @@ class Client:
 
     Attributes:
         name: Such as `tenant-service`.
-        digests: Of its secrets: of two, while one replaces the other.
+        digests: Of its secrets: of two, while one replaces the other; of none, if it is called only.
         scopes: What it may do, at whichever service has to do with it.
     """
 
@@ -65,8 +65,8 @@ def _client(name: str, said: Any) -> Client:
         raise ValueError("has a client whose name is not like deal-service")
     if not isinstance(said, dict) or set(said) - {"secrets", "scopes"}:
         raise ValueError(f"{name}: a client has `secrets` and `scopes`, and nothing else")
-    secrets, scopes = said.get("secrets"), said.get("scopes", [])
-    if not isinstance(secrets, list) or not secrets or not all(map(_is_secret, secrets)):
+    secrets, scopes = said.get("secrets", []), said.get("scopes", [])
+    if not isinstance(secrets, list) or not all(map(_is_secret, secrets)):
         raise ValueError(f"{name}: `secrets` is a list of texts of {_SHORTEST} characters or more")
     if not isinstance(scopes, list) or not all(isinstance(one, str) for one in scopes):
         raise ValueError(f"{name}: `scopes` is a list of permissions such as contacts:read")

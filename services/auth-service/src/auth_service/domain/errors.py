@@ -25,6 +25,12 @@ class ClientUnknown(Unauthorized):
     headers = {"WWW-Authenticate": "Basic"}  # noqa: RUF012 - as its base has it
 
 
+class AudienceUnknown(Rule):
+    """A service says whom it is going to call: its token is good there and nowhere else."""
+
+    code, message = "AUDIENCE_UNKNOWN", "`audience` names the service that is to be called"
+
+
 class LoginRequired(Forbidden):
     """An API key or a service may not do what belongs to a person who is logged in."""
 

@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from mtenant_chassis import RateLimit
+
+
+def network_of(address: str) -> str:
+    """Return what one caller has of addresses: of IPv6 it is a /64 (RFC 6177), so that counts.
+
+    >>> network_of("2001:db8::1") == network_of("2001:db8::ffff"), network_of("192.0.2.7")
+    (True, '192.0.2.7')
+    """
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((found, 64), strict=False))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from auth_service.domain.errors import InvalidCredentials, RefreshTokenInvalid
 from auth_service.domain.event import UserLogin
 from auth_service.domain.refresh_token import LIFETIME, RefreshToken, judge
+from auth_service.domain.throttle import network_of
 from auth_service.handlers.tokens import Issued, person_token
 from auth_service.queries import refresh_tokens, sessions, users
 from auth_service.queries.refresh_tokens import Rotated
@@ -32,6 +33,11 @@ class Device:
     address: str
     user_agent: str | None = None
 
+    @property
+    def network(self) -> str:
+        """What is counted against limits."""
+        return network_of(self.address)
+
 
 async def login(
     service: Service,
@@ -51,7 +57,7 @@ async def login(
         InvalidCredentials: Something is wrong.
         RateExceeded: Too many were tried.
     """
-    await service.chassis.limits.take(service.limits.address, device.address)
+    await service.chassis.limits.take(service.limits.address, device.network)
     await service.chassis.limits.take(service.limits.account, tenant_id, email)
     tenant = service.tenant(tenant_id)
     # A second look: between the first and the commit another login may have hashed the password anew.

@@ -30,7 +30,7 @@ async def forgot(
     Raises:
         RateExceeded: Too many were asked for.
     """
-    await service.chassis.limits.take(service.limits.address, device.address)
+    await service.chassis.limits.take(service.limits.address, device.network)
     await service.chassis.limits.take(service.limits.mail, tenant_id, email)
     service.background.check_room()
     user = await find(service.tenant(tenant_id), email)

@@ -67,7 +67,7 @@ async def register(
         PasswordWeak: The password is.
         RateExceeded: Too many came from one address.
     """
-    await service.chassis.limits.take(service.limits.registration, device.address)
+    await service.chassis.limits.take(service.limits.registration, device.network)
     check_new(applicant.password, email=applicant.email)
     invitation = None
     if invitation_token is not None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from auth_service.domain.api_key import ApiKeyId, digest_of
 from auth_service.domain.client import NOBODY
-from auth_service.domain.errors import ClientUnknown
+from auth_service.domain.errors import AudienceUnknown, ClientUnknown
 from auth_service.queries import api_keys, sessions
 from auth_service.service import ACCESS_LIFETIME, Service
 from mtenant_chassis import AccessToken, Cached
@@ -77,11 +77,12 @@ async def for_client(
         service: Signs it.
         client_id: The service's name, or the key's id.
         secret: What only the client knows.
-        audience: The service that is to be called; API keys name none.
+        audience: The service that is to be called. API keys name none: theirs are good everywhere.
         tenant: For which tenant a service acts.
 
     Raises:
         ClientUnknown: The id or the secret is wrong, or the key has ended.
+        AudienceUnknown: A service names none that there is.
     """
     key = ApiKeyId.read(client_id)
     if key is not None:
@@ -89,10 +90,12 @@ async def for_client(
     client = service.clients.get(client_id, NOBODY)
     if not client.knows(secret):
         raise ClientUnknown
+    if audience not in service.callees:
+        raise AudienceUnknown
     token = AccessToken(
         subject=client.name,
         issuer=service.chassis.settings.auth.issuer,
-        audience=audience or service.chassis.settings.auth.audience,
+        audience=audience,
         expires=time.time() + ACCESS_LIFETIME,
         tenant=None if tenant is None else check_tenant_id(tenant),
         scopes=client.scopes,
@@ -123,8 +126,9 @@ async def check(service: Service, text: str) -> AccessToken:
     Raises:
         InvalidToken: It is not good, or not any more.
     """
-    issuer = service.chassis.settings.auth.issuer
-    said = await service.keyring.read(text, audiences=service.audiences, issuer=issuer)
+    auth = service.chassis.settings.auth
+    audiences = (auth.audience, *service.callees)
+    said = await service.keyring.read(text, audiences=audiences, issuer=auth.issuer)
     if said.kind == "service":
         return said
     if said.tenant is None or said.session is None:

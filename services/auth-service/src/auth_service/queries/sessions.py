@@ -13,7 +13,8 @@ from mtenant_database import Verbs
 
 _COLUMNS: Final = "id, user_agent, address, created_at, last_seen_at, expires_at"
 _OPEN: Final = (
-    "with session as (insert into sessions (id, user_id, user_agent, address, expires_at)"
+    "with old as (delete from sessions where user_id = %(user)s"
+    " and expires_at < now() - interval '30 days'), session as (insert into sessions (id, user_id, user_agent, address, expires_at)"
     " values (%(id)s, %(user)s, %(agent)s, %(address)s, now() + %(lifetime)s)"
     " returning id, expires_at)"
     " insert into refresh_tokens (family, session_id, expires_at)"
@@ -85,7 +86,7 @@ async def open_session(
     address: str | None,
     lifetime: timedelta,
 ) -> None:
-    """Add a session and its family of refresh tokens."""
+    """Add a session and its family of refresh tokens; those that ended a month ago are forgotten."""
     params = {
         "id": session_id,
         "family": family,

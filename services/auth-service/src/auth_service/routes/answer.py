@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import Depends, Response
@@ -25,26 +25,39 @@ class User(BaseModel):
     role: Role
     status: Status
     email_verified: bool
-    last_login_at: datetime | None
     created_at: datetime
     updated_at: datetime
     version: int
 
     @classmethod
-    def of(cls, row: users.User) -> User:
+    def of(cls, row: users.User) -> Self:
         """Return what is shown of a row."""
         return cls(
+            **cls._more(row),
             id=row.id,
             email=row.email,
             name=row.name,
             role=row.role,  # type: ignore[arg-type]  # the table's CHECK has the same words
             status=row.status,  # type: ignore[arg-type]  # likewise
             email_verified=row.email_verified_at is not None,
-            last_login_at=row.last_login_at,
             created_at=row.created_at,
             updated_at=row.updated_at,
             version=row.version,
         )
+
+    @classmethod
+    def _more(cls, row: users.User) -> dict[str, Any]:
+        return {}
+
+
+class ListedUser(User):
+    """An account in a list. A login is no change of the account, so that what has an ETag is without."""
+
+    last_login_at: datetime | None
+
+    @classmethod
+    def _more(cls, row: users.User) -> dict[str, Any]:
+        return {"last_login_at": row.last_login_at}
 
 
 class AccessTokenAnswer(BaseModel):

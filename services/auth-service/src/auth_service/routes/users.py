@@ -13,7 +13,7 @@ from auth_service.domain.password import NewPassword
 from auth_service.handlers import users as handlers
 from auth_service.handlers.users import NewUser
 from auth_service.queries import users as queries
-from auth_service.routes.answer import Status, User
+from auth_service.routes.answer import ListedUser, Status, User
 from auth_service.routes.request import Body, Name
 from auth_service.service import CurrentService
 from mtenant_chassis import (
@@ -57,13 +57,15 @@ async def list_users(
     email: Annotated[Email | None, Query()] = None,
     role: Role | None = None,
     status: Status | None = None,
-) -> Page[User]:
+) -> Page[ListedUser]:
     """List the tenant's users, oldest first."""
     after = page.after(datetime, UUID, of=("created_at, id", email, role, status))
     rows = await queries.page(
         tenant, email=email, role=role, status=status, after=after, limit=page.limit + 1
     )
-    return page.of([User.of(row) for row in rows], key=lambda user: (user.created_at, user.id))
+    return page.of(
+        [ListedUser.of(row) for row in rows], key=lambda user: (user.created_at, user.id)
+    )
 
 
 @router.get("/{user_id}", dependencies=[requires("users:read")])

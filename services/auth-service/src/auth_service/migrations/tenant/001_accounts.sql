@@ -31,7 +31,7 @@ CREATE TABLE sessions (
     revoked_why text,
     version bigint NOT NULL DEFAULT 1
 );
-CREATE INDEX sessions_of_user ON sessions (user_id, created_at) WHERE revoked_at IS NULL;
+CREATE INDEX sessions_of_user ON sessions (user_id, expires_at);
 
 CREATE TABLE refresh_tokens (
     family uuid PRIMARY KEY,
