@@ -297,3 +297,36 @@ async def test_streams_that_an_operator_has_set_stay_as_they_are(
         found = await bus.topology.status()
 
     assert [stream.differences for stream in found] == [(), ()]
+
+
+async def test_a_bus_that_is_closed_for_ever_is_replaced(
+    *, make: Make, place: Place, issuer: Issuer, acme: str, eventually: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("mtenant_chassis.nats.PAUSE", 0.01)
+    seen = Seen()
+    app = make("pen-service", seen.subscriptions())
+    async with running(app) as client:
+        await eventually(lambda: events_of(app)._group)
+        bus = events_of(app)._bus
+        assert bus is not None
+        await bus.close()
+        await eventually(lambda: events_of(app)._bus not in {None, bus})
+        await client.post("/api/pens/blue", headers=issuer.bearer(acme, "member"))
+        await eventually(lambda: titles(place, acme))
+
+    assert titles(place, acme) == ["blue"]
+
+
+async def test_without_an_outbox_the_program_works_and_says_what_is_missing(
+    make: Make, postgres_dsn: str, issuer: Issuer, eventually: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("mtenant_chassis.nats.PAUSE", 0.05)
+    own = await asyncio.to_thread(Place.make, postgres_dsn)
+    own.rows("drop schema eventing cascade")
+    with recorded_logs() as logs:
+        async with running(make("pen-service", Seen().subscriptions(), at=own)) as client:
+            await eventually(lambda: [one for one in logs.records if "code" in one])
+            assert (await client.get("/ready")).status_code == 200
+
+    told = next(one for one in logs.records if "code" in one)
+    assert told["code"] == "OUTBOX_NOT_INSTALLED"

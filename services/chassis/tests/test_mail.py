@@ -358,7 +358,7 @@ async def test_a_stopping_worker_ends_the_mail_that_it_sends(
 async def test_a_worker_that_hangs_does_not_hold_the_end_of_the_program(
     place: Place, acme: str, monkeypatch: pytest.MonkeyPatch, notes_app: Any
 ) -> None:
-    monkeypatch.setattr(worker_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(worker_module, "STOP", 0.05)
     inside = asyncio.Event()
 
     class Hangs(MemoryTransport):
@@ -490,3 +490,26 @@ async def test_an_address_in_another_script_arrives_as_it_is(
     )
     await SmtpTransport(smtp).send(message)
     assert mailbox.taken[0]["To"] == "ädø@exämple.com"
+
+
+async def test_a_server_that_never_answers_delays_one_mail_and_not_the_next(
+    place: Place, acme: str, monkeypatch: pytest.MonkeyPatch, notes_app: Any, eventually: Any
+) -> None:
+    monkeypatch.setattr(worker_module, "PATIENCE", 0.05)
+
+    class Hangs(MemoryTransport):
+        async def send(self, message: EmailMessage) -> None:
+            if message["Subject"] == "hangs":
+                await asyncio.Event().wait()
+            await super().send(message)
+
+    sink = Hangs()
+    async with opened(notes_app(mail=sink)) as chassis:
+        async with chassis.tenant(acme).transaction() as tx:
+            for subject in ("hangs", "next"):
+                await chassis.mailer.add(tx, Mail(to="ada@example.com", subject=subject, text="t"))
+        await eventually(lambda: sink.sent)
+        await eventually(lambda: place.rows("select 1 from shared.mail_queue where attempts = 1"))
+
+    assert [one["Subject"] for one in sink.sent] == ["next"]
+    assert queued(place, acme) == 1

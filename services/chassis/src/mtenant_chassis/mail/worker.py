@@ -28,7 +28,10 @@ ATTEMPTS: Final = 12
 """How often a mail is tried: with the waits between, for about a day."""
 
 PATIENCE: Final = 30.0
-"""Seconds that handing over one mail may take, and that a worker which stops waits for it."""
+"""Seconds that handing over one mail may take."""
+
+STOP: Final = 10.0
+"""Seconds that a worker which stops waits for the mail that it hands over."""
 
 _BATCH: Final = 10
 _FIRST_WAIT: Final = 5.0
@@ -116,7 +119,7 @@ class MailWorker:
         if task is None:
             return
         try:
-            await asyncio.wait({task}, timeout=PATIENCE)
+            await asyncio.wait({task}, timeout=STOP)
         finally:
             task.cancel()
             await asyncio.wait({task})
