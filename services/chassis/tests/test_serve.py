@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -396,3 +396,58 @@ async def test_a_client_that_goes_away_cancels_nothing_that_was_begun(
 
     assert answer.status_code == 201
     assert place.rows(f"select count(*) from tenant_{acme}.notes") == [(1,)]
+
+
+async def test_clients_that_send_their_bodies_slowly_hold_nothing_that_others_need(
+    notes_app: Any, place: Place, issuer: Issuer, acme: str
+) -> None:
+    async with serving(notes_app(), place.settings("note-service")) as (url, _):
+        port = int(url.rpartition(":")[2])
+        token = issuer.token(acme, "member").encode()
+        slow = []
+        for number in range(40):  # of ten connections to the database
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(
+                b"POST /api/notes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Idempotency-Key: slow-%d\r\nAuthorization: Bearer %s\r\nContent-Length: 20\r\n\r\n{"
+                % (number, token)
+            )
+            await writer.drain()
+            slow.append(writer)
+        async with httpx.AsyncClient(base_url=url, timeout=DEADLINE) as client:
+            member = issuer.bearer(acme, "member")
+            asked = [
+                client.post("/api/notes", headers=member, json={"title": f"fast {number}"})
+                for number in range(20)
+            ]
+            answers = await asyncio.gather(*asked)
+        for writer in slow:
+            writer.transport.abort()
+
+    assert [one.status_code for one in answers] == [201] * 20
+    assert place.rows(f"select count(*) from tenant_{acme}.notes") == [(20,)]
+
+
+async def test_a_chunked_body_without_an_end_ends_at_the_limit(
+    notes_app: Any, place: Place, issuer: Issuer, acme: str
+) -> None:
+    async with serving(notes_app(), place.settings("note-service")) as (url, _):
+        port = int(url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"POST /api/notes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\nAuthorization: Bearer %s\r\n\r\n"
+            % issuer.token(acme, "member").encode()
+        )
+        chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+        reading = asyncio.create_task(reader.read())
+        async with asyncio.timeout(DEADLINE):
+            with suppress(ConnectionError):
+                while not reading.done():
+                    writer.write(chunk)
+                    await writer.drain()
+            await asyncio.wait({reading})
+        writer.transport.abort()
+        cut_off = reading.exception() is not None  # while it still sent: the answer may be lost
+
+    assert cut_off or reading.result().startswith(b"HTTP/1.1 413")

@@ -24,6 +24,8 @@ class BodyTooLarge(PayloadTooLarge):
     """The body is larger than this route takes."""
 
     code, message = "BODY_TOO_LARGE", "the request body is larger than {limit} bytes"
+    # RFC 9110, 15.5.14: or whoever sends without an end would be read without an end.
+    headers = {"Connection": "close"}  # noqa: RUF012 - as its base has it
 
 
 @dataclass(frozen=True)
