@@ -21,6 +21,7 @@ auth_service = pytest.importorskip(
 )
 
 pytestmark = pytest.mark.anyio
+SECRET = "a-secret-of-tenant-service"
 PASSWORD = "correct horse battery staple"
 
 
@@ -44,30 +45,15 @@ def both(postgres_dsn: str) -> Place:
 async def test_an_organization_registers_logs_in_invites_and_is_joined(
     both: Place, new_application: Any, eventually: Any
 ) -> None:
-    clients = {
-        "tenant-service": {"secrets": ["t"], "scopes": ["users:manage"]},
-    }
+    known = {"tenant-service": {"secrets": [SECRET], "scopes": ["users:manage"]}}
     to_auth, to_tenant = ToOther(), ToOther()
     mails, events = MemoryTransport(), RecordingEvents()
     accounts = auth_service.create(
-        both.settings(
-            "auth-service",
-            services={"auth-service": "http://auth", "tenant-service": "http://tenant"},
-            auth=AuthSettings(client_secret=Secret("a")),
-        ),
+        both.settings("auth-service", services={"tenant-service": "http://tenant"}),
         auth_service.AuthServiceSettings(
             secret=Secret("a secret of the tests, of 32 characters or more"),
-            clients=Secret(
-                json.dumps(
-                    {
-                        **clients,
-                        "auth-service": {
-                            "secrets": ["a"],
-                            "scopes": ["tenants:read", "invitations:read"],
-                        },
-                    }
-                )
-            ),
+            clients=Secret(json.dumps(known)),
+            base_domain="crm.example.com",
             password_memory=ByteSize(1024 * 1024),
             password_passes=1,
         ),
@@ -80,7 +66,7 @@ async def test_an_organization_registers_logs_in_invites_and_is_joined(
             "tenant-service",
             migrate=both.migrate,
             services={"auth-service": "http://auth"},
-            auth=AuthSettings(client_secret=Secret("t")),
+            auth=AuthSettings(client_secret=Secret(SECRET)),
         ),
         TenantServiceSettings(provision_url=Secret(both.owner)),
         events=events.open,
@@ -89,9 +75,10 @@ async def test_an_organization_registers_logs_in_invites_and_is_joined(
     )
     to_auth.app, to_tenant.app = accounts, tenants
 
-    async def login(auth: httpx.AsyncClient, tenant: str, email: str) -> dict[str, str]:
-        body = {"tenant": tenant, "email": email, "password": PASSWORD}
-        answer = await auth.post("/api/auth/login", json=body)
+    async def login(auth: httpx.AsyncClient, host: str, **body: str) -> dict[str, str]:
+        answer = await auth.post(
+            "/api/auth/login", json={**body, "password": PASSWORD}, headers={"host": host}
+        )
         assert answer.status_code == 200, answer.text
         return {"authorization": f"Bearer {answer.json()['access_token']}"}
 
@@ -100,7 +87,9 @@ async def test_an_organization_registers_logs_in_invites_and_is_joined(
         asked["owner"]["password"] = PASSWORD
         made = await tenant.post("/api/tenants/register", json=asked)
         assert made.status_code == 201, made.text
-        owner = await login(auth, asked["subdomain"], asked["owner"]["email"])
+        owner = await login(
+            auth, f"{asked['subdomain']}.crm.example.com", email=asked["owner"]["email"]
+        )
         current = await tenant.get("/api/tenants/current", headers=owner)
         assert current.json()["subdomain"] == asked["subdomain"]
 
@@ -129,12 +118,14 @@ async def test_an_organization_registers_logs_in_invites_and_is_joined(
             json={"token": tokens["grace@example.com"], "name": "Grace", "password": PASSWORD},
         )
         assert joined.status_code == 200, joined.text
-        grace = await login(auth, made.json()["tenant"], "grace@example.com")
+        grace = await login(
+            auth, "service", tenant=made.json()["tenant"], email="grace@example.com"
+        )
 
         registered = await auth.post(
             "/api/auth/register",
             json={
-                "tenant": asked["subdomain"],
+                "tenant": made.json()["tenant"],
                 "email": "linus@example.com",
                 "name": "Linus",
                 "password": PASSWORD,

@@ -32,6 +32,15 @@ RESERVED: Final = frozenset(
 )
 
 
+def is_subdomain(name: str) -> bool:
+    """Tell whether a text has the form of a subdomain, in its one spelling.
+
+    >>> is_subdomain("acme"), is_subdomain("xn--acme"), is_subdomain("0" * 32)
+    (True, False, False)
+    """
+    return bool(_LABEL.fullmatch(name)) and not _TENANT_ID.fullmatch(name)
+
+
 def normal(text: str) -> str:
     """Return a subdomain in its one spelling; case makes no difference (RFC 4343).
 
@@ -42,7 +51,7 @@ def normal(text: str) -> str:
         PydanticCustomError: It has not the form of one.
     """
     name = text.lower() if text.isascii() else text
-    if not _LABEL.fullmatch(name) or _TENANT_ID.fullmatch(name):
+    if not is_subdomain(name):
         raise PydanticCustomError(
             "subdomain",
             "is no subdomain: 3 to 63 letters a-z, digits and inner hyphens, no international name",

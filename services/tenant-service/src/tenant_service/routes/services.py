@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from mtenant_chassis import CurrentChassis, Router, Tenant, services_only
 from tenant_service.domain.errors import OrganizationNotFound
-from tenant_service.domain.subdomain import Subdomain
+from tenant_service.domain.subdomain import is_subdomain
 from tenant_service.handlers.settings import Settings
 from tenant_service.queries import organization as organizations
 
@@ -32,10 +32,12 @@ def services_router() -> Router:
 
     @router.get("/by-subdomain/{subdomain}", dependencies=[services_only("tenants:read")])
     async def by_subdomain(
-        subdomain: Annotated[Subdomain, Path()], chassis: CurrentChassis
+        subdomain: Annotated[str, Path(max_length=253)], chassis: CurrentChassis
     ) -> TenantOfSubdomain:
-        """Return the tenant of a subdomain; one that is suspended, too."""
-        found = await organizations.find(chassis.database.shared(), subdomain)
+        """Return the tenant of a subdomain, one that is suspended, too; what is none is nobody's."""
+        name = subdomain.lower()
+        shared = chassis.database.shared()
+        found = await organizations.find(shared, name) if is_subdomain(name) else None
         if found is None:
             raise OrganizationNotFound
         return TenantOfSubdomain(id=found)

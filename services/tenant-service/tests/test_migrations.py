@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+
+from mtenant_chassis.testing import Place
+from mtenant_config import Secret
+from mtenant_database import Database, DatabaseConfig, PermissionDenied, Verbs
+from mtenant_database.migrate import Fleet, Migrator, read_migrations
+from tenant_service import MIGRATIONS
+
+pytestmark = pytest.mark.anyio
+
+FILES = read_migrations(MIGRATIONS, "tenant")
+SHARED = {"organizations", "subdomains", "registrations", "invitations"}
+TENANT = {"tenant_settings", "user_preferences"}
+
+
+@pytest.fixture
+def lonely(postgres_dsn: str) -> Place:
+    """A database of its own: whose tables may go."""
+    return Place.make(postgres_dsn, {"tenant": MIGRATIONS})
+
+
+def tables(place: Place, schema: str) -> set[str]:
+    found = place.rows(f"select tablename from pg_tables where schemaname = '{schema}'")
+    return {row[0] for row in found}
+
+
+async def test_a_tenants_tables_go_and_come_again(lonely: Place) -> None:
+    schema = f"tenant_{await lonely.new_tenant()}"
+    before = tables(lonely, schema)
+    async with Fleet(lonely.owner, settings=lonely.migrate) as fleet:
+        assert (await fleet.to("tenant", 0)).exit_code == 0
+        assert before - tables(lonely, schema) == TENANT
+        assert (await fleet.to("tenant", 1)).exit_code == 0
+    assert tables(lonely, schema) == before
+
+
+async def test_the_shared_tables_go_and_come_again(lonely: Place) -> None:
+    before = tables(lonely, "shared")
+    assert FILES.shared is not None
+    settings = lonely.migrate
+    async with Migrator(lonely.owner, FILES.shared, schema="shared", settings=settings) as migrator:
+        await migrator.to(0)
+        assert before - tables(lonely, "shared") == SHARED
+        await migrator.up()
+    assert tables(lonely, "shared") == before
+
+
+def test_every_shared_table_has_row_security_that_binds_its_owner_too(place: Place) -> None:
+    found = place.rows(
+        "select relname from pg_class where relnamespace = 'shared'::regnamespace"
+        " and relkind = 'r' and relrowsecurity and relforcerowsecurity"
+    )
+    assert {row[0] for row in found} >= SHARED
+
+
+@pytest.mark.parametrize("who", ["app", "owner"])
+async def test_a_transaction_of_a_tenant_sees_and_changes_its_own_rows_only(
+    place: Place, who: str
+) -> None:
+    """Whatever a statement says: it has no condition on the tenant at all."""
+    mine, theirs = await place.new_tenant(), await place.new_tenant()
+    for tenant in (mine, theirs):
+        place.rows(
+            "insert into shared.organizations (id, name, subdomain, plan, status)"
+            f" values ('{tenant}', 'x', 's-{tenant[:8]}', 'free', 'active')"
+        )
+        place.rows(
+            f"insert into shared.subdomains (name, tenant) values ('s-{tenant[:8]}', '{tenant}')"
+        )
+        place.rows(
+            "insert into shared.invitations (id, tenant, email, role, digest, user_id, invited_by,"
+            f" expires_at) values (gen_random_uuid(), '{tenant}', 'a@example.com', 'owner',"
+            f" '{tenant}', gen_random_uuid(), 'u', now())"
+        )
+        place.rows(
+            "insert into shared.registrations (id, tenant, subdomain, name, owner_id, owner_email,"
+            f" owner_name, lease_until) values (gen_random_uuid(), '{tenant}', 's', 'n',"
+            " gen_random_uuid(), 'e', 'n', now() + interval '1 day')"
+        )
+    url = Secret(place.owner if who == "owner" else place.app)
+    async with Database(DatabaseConfig(url=url, max_retries=0, max_open_conns=2)) as database:
+        handle: Verbs = database if who == "owner" else database.tenant(mine)  # or of no tenant
+        seen = await handle.fetch_all("select tenant from shared.invitations")
+        assert seen == ([] if who == "owner" else [(mine,)])
+        assert await handle.fetch_all("select tenant from shared.registrations") == []
+        changed = await handle.execute("update shared.organizations set name = 'mine'")
+        assert changed.rows_affected == (0 if who == "owner" else 1)
+        assert (await handle.execute("delete from shared.subdomains")).rows_affected == 0
+        with pytest.raises(PermissionDenied):
+            await handle.execute(
+                "insert into shared.invitations (id, tenant, email, role, digest, user_id,"
+                " invited_by, expires_at) values (gen_random_uuid(), %s, 'b@example.com', 'owner',"
+                " 'd', gen_random_uuid(), 'u', now())",
+                [theirs],
+            )
+    place.rows(f"delete from shared.registrations where tenant in ('{mine}', '{theirs}')")
