@@ -1,6 +1,7 @@
-"""Begin a registration and die by SIGKILL before or after one of its steps.
+"""Begin registrations, each in a process that dies by SIGKILL before or after one of its steps.
 
-`python killed.py <url of the app's role> <url of the owner> <step> <before|after> <subdomain>`
+`python killed.py <url of the app's role> <url of the owner> <step>:<before|after>:<subdomain> ...`
+prints how each of them ended, as `os.waitpid` has it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,11 @@ async def main(app_url: str, owner_url: str, step: str, when: str, subdomain: st
     asked = {"name": "Killed", "subdomain": subdomain, "owner": owner}
     async with running(app) as client:
         answer = await client.post("/api/tenants/register", json=asked)
-        print(answer.status_code, answer.text)
+        print(answer.status_code, answer.text, file=sys.stderr)
 
 
-asyncio.run(main(*sys.argv[1:]))
+for crash in sys.argv[3:]:
+    if (child := os.fork()) == 0:
+        asyncio.run(main(*sys.argv[1:3], *crash.split(":")))
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])

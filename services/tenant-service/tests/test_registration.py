@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -187,3 +188,59 @@ async def test_without_auth_service_a_registration_is_accepted_and_finished_by_t
     assert (stranger.status_code, stranger.json()["code"]) == (409, "SUBDOMAIN_TAKEN")
     assert auth.passwords
     assert len(service.told("TenantCreated")) == 1
+
+
+async def test_one_registration_sent_many_times_at_once_by_its_key_is_made_once(
+    service: Any, auth: Any, place: Place, new_application: Any
+) -> None:
+    asked, key = new_application(), {"idempotency-key": "once"}
+    async with running(service.app) as client:
+        answers = await asyncio.gather(
+            *(client.post("/api/tenants/register", json=asked, headers=key) for _ in range(10))
+        )
+        last = await client.post("/api/tenants/register", json=asked, headers=key)
+
+    made = {answer.json()["tenant"] for answer in answers if answer.status_code == 201}
+    waiting = [answer for answer in answers if answer.status_code != 201]
+    assert made == {last.json()["tenant"]}
+    assert {answer.json()["code"] for answer in waiting} <= {"REGISTRATION_RUNNING"}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in waiting)
+    assert len(auth.users) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "two\nlines"},
+        {"name": "a\x00b"},
+        {"name": " "},
+        {"name": "x" * 201},
+        {"plan": "enterprise"},
+        {"owner": {"email": "a@b, c@d", "name": "A", "password": "correct horse"}},
+        {"owner": {"email": "a@b.c", "name": "A", "password": "short"}},
+        {"owner": {"email": "a@b.c", "name": "A", "password": "x" * 257}},
+        {"owner": {"email": "a@b.c", "name": "A", "password": "correct horse", "role": "owner"}},
+        {"owner": None},
+    ],
+)
+async def test_a_request_that_fits_no_schema_takes_no_name(
+    service: Any, place: Place, new_application: Any, change: dict[str, Any]
+) -> None:
+    asked = new_application(**change)
+    async with running(service.app) as client:
+        answer = await client.post("/api/tenants/register", json=asked)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_FAILED")
+    assert "correct horse" not in answer.text
+    assert remains(place, asked["subdomain"], "") == []
+
+
+async def test_half_a_character_is_refused_and_not_a_fault(
+    service: Any, new_application: Any
+) -> None:
+    body = json.dumps(new_application()).replace("correct horse", "\\ud800 correct horse")
+    async with running(service.app) as client:
+        answer = await client.post(
+            "/api/tenants/register", content=body, headers={"content-type": "application/json"}
+        )
+    assert answer.status_code == 400

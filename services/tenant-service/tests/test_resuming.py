@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -43,16 +42,17 @@ def registration(place: Place, name: str) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def make_due(place: Place) -> None:
-    """Let time pass: leases and waits are over."""
-    place.rows("update shared.registrations set lease_until = now(), due_at = now()")
+def make_due(place: Place, name: str) -> None:
+    """Let time pass for a registration: lease and wait are over."""
+    place.rows(
+        "update shared.registrations set lease_until = now(), due_at = now()"
+        f" where subdomain = '{name}'"
+    )
 
 
 @pytest.fixture(autouse=True)
-def quick_worker(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
+def quick_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "POLL", 0.02)
-    # What other tests left on purpose is not this one's.
-    place.rows("delete from shared.registrations where state in ('running', 'abandoning')")
 
 
 def failing(step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -91,7 +91,7 @@ async def test_a_step_that_fails_is_done_again_by_the_worker(
         answer = await client.post("/api/tenants/register", json=asked)
         assert not left
         assert answer.status_code == (201 if (step, when) == ("_finish", "after") else 202)
-        make_due(place)
+        make_due(place, name)
         await eventually(lambda: registration(place, name)[1] == "done")
 
     tenant, _ = registration(place, name)
@@ -122,8 +122,11 @@ async def test_what_keeps_failing_is_given_up_and_leaves_nothing(
     async with running(service.app) as client:
         answer = await client.post("/api/tenants/register", json=asked)
         assert answer.status_code == 202
-        place.rows("update shared.registrations set created_at = now() - interval '2 hours'")
-        make_due(place)
+        place.rows(
+            "update shared.registrations set created_at = now() - interval '2 hours'"
+            f" where subdomain = '{name}'"
+        )
+        make_due(place, name)
         await eventually(lambda: registration(place, name)[1] == "failed")
         status = await client.get(answer.headers["location"])
 
@@ -159,7 +162,7 @@ async def test_a_removal_that_fails_is_done_again(
     async with running(service.app) as client:
         answer = await client.post("/api/tenants/register", json=asked)
         assert answer.status_code == 503
-        make_due(place)
+        make_due(place, name)
         await eventually(lambda: registration(place, name)[1] == "failed")
 
     assert remains(place, name, registration(place, name)[0]) == []
@@ -197,7 +200,10 @@ async def test_what_is_over_long_ago_is_forgotten(
     asked = new_application()
     async with running(service.app) as client:
         answer = await client.post("/api/tenants/register", json=asked)
-        place.rows("update shared.registrations set finished_at = now() - interval '2 days'")
+        place.rows(
+            "update shared.registrations set finished_at = now() - interval '2 days'"
+            f" where subdomain = '{asked['subdomain']}'"
+        )
         await Registrar(service.app.state.chassis, service.own).sweep()
         status = await client.get(answer.headers["location"])
 
@@ -205,40 +211,46 @@ async def test_what_is_over_long_ago_is_forgotten(
     assert remains(place, asked["subdomain"], answer.json()["tenant"]) == list(TABLES)
 
 
-async def killed(
-    place: Place, step: str, when: str, name: str
-) -> subprocess.CompletedProcess[bytes]:
-    """Let a process begin a registration and die."""
+CRASHES = [(step, when) for step in STEPS for when in ("before", "after")]
+ABANDONED = "killed-then-given-up"
+
+
+def name_of(step: str, when: str) -> str:
+    return f"killed-{step.strip('_').replace('_', '-')}-{when}"
+
+
+@pytest.fixture(scope="module")
+def killed(place: Place) -> None:
+    """Processes that began registrations, each killed at another step."""
     roles = {"DB_OWNER_ROLE": place.migrate.owner or "", "DB_APP_ROLE": place.migrate.app or ""}
     script = Path(__file__).with_name("killed.py")
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, str(script), place.app, place.owner, step, when, name],
+    crashes = [f"{step}:{when}:{name_of(step, when)}" for step, when in CRASHES]
+    crashes.append(f"_create_owner:before:{ABANDONED}")
+    ended = subprocess.run(
+        [sys.executable, str(script), place.app, place.owner, *crashes],
         env={**os.environ, **roles},
         capture_output=True,
-        timeout=60,
-        check=False,
+        timeout=120,
+        check=True,
+        text=True,
     )
+    assert ended.stdout.split() == [str(int(signal.SIGKILL))] * len(crashes), ended.stderr
 
 
-CRASHES = [(step, when) for step in STEPS for when in ("before", "after")]
-
-
+@pytest.mark.usefixtures("killed")
 @pytest.mark.parametrize(("step", "when"), CRASHES)
 async def test_a_process_killed_at_any_step_leaves_a_tenant_that_completes(
     *, step: str, when: str, service: Any, place: Place, auth: Any, eventually: Any
 ) -> None:
-    name = f"killed-{step.strip('_').replace('_', '-')}-{when}"
-    ended = await killed(place, step, when, name)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    name = name_of(step, when)
     tenant, state = registration(place, name)
     assert state == ("done" if (step, when) == ("_finish", "after") else "running")
-
-    dump = place.rows("select string_agg(r::text, ' ') from shared.registrations r")[0][0]
-    assert "correct horse" not in dump
+    for table in ("registrations", "organizations"):
+        stored = place.rows(f"select string_agg(r::text, ' ') from shared.{table} r")
+        assert "correct horse" not in str(stored)
 
     async with running(service.app):
-        make_due(place)
+        make_due(place, name)
         await eventually(lambda: registration(place, name)[1] == "done")
 
     assert remains(place, name, tenant) == list(TABLES)
@@ -247,15 +259,15 @@ async def test_a_process_killed_at_any_step_leaves_a_tenant_that_completes(
         assert len(service.told("TenantCreated", tenant)) == 1
 
 
-async def test_a_process_killed_before_it_could_give_up_leaves_a_tenant_that_is_gone(
+@pytest.mark.usefixtures("killed")
+async def test_a_process_killed_while_it_gave_up_leaves_a_tenant_that_is_gone(
     service: Any, place: Place, eventually: Any
 ) -> None:
-    name = "killed-then-given-up"
-    ended = await killed(place, "_create_owner", "before", name)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    place.rows(f"update shared.registrations set state = 'abandoning' where subdomain = '{name}'")
+    place.rows(
+        f"update shared.registrations set state = 'abandoning' where subdomain = '{ABANDONED}'"
+    )
     async with running(service.app):
-        make_due(place)
-        await eventually(lambda: registration(place, name)[1] == "failed")
+        make_due(place, ABANDONED)
+        await eventually(lambda: registration(place, ABANDONED)[1] == "failed")
 
-    assert remains(place, name, registration(place, name)[0]) == []
+    assert remains(place, ABANDONED, registration(place, ABANDONED)[0]) == []

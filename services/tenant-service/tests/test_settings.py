@@ -106,24 +106,27 @@ async def test_with_a_shared_cache_another_process_change_is_seen_at_once(
 
 
 async def test_auth_service_learns_whether_registration_is_open(
-    service: Any, place: Place, issuer: Issuer
+    service: Any, place: Place, issuer: Issuer, registered: Any
 ) -> None:
-    tenant = await place.new_tenant()
-    token = issuer.service_token(
-        "auth-service", audience="tenant-service", tenant=tenant, scopes=("tenants:read",)
-    )
-    headers = {"authorization": f"Bearer {token}"}
     async with running(service.app) as client:
-        closed = await client.get("/api/tenants/registration", headers=headers)
-        await client.put(
-            "/api/tenants/settings",
-            json={"open_registration": True},
-            headers=issuer.bearer(tenant, "admin"),
+        one = await registered(client)
+        token = issuer.service_token(
+            "auth-service", audience="tenant-service", tenant=one.tenant, scopes=("tenants:read",)
         )
-        opened = await client.get("/api/tenants/registration", headers=headers)
+        asking = {"authorization": f"Bearer {token}"}
+        closed = await client.get("/api/tenants/registration", headers=asking)
+        admin = issuer.bearer(one.tenant, "admin")
+        await client.put("/api/tenants/settings", json={"open_registration": True}, headers=admin)
+        opened = await client.get("/api/tenants/registration", headers=asking)
+        place.rows(
+            f"insert into tenant_{one.tenant}.user_preferences (user_id)"
+            " select n::text from generate_series(1, 4) n"
+        )
+        full = await client.get("/api/tenants/registration", headers=asking)
 
     assert closed.json() == {"open_registration": False}
     assert opened.json() == {"open_registration": True}
+    assert full.json() == {"open_registration": False}
 
 
 async def test_preferences_are_each_users_own(service: Any, place: Place, issuer: Issuer) -> None:

@@ -15,6 +15,8 @@ _MAILBOX: Final = (
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
+_NO_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")
+
 
 def one_spelling(address: str) -> str:
     """Return the spelling in which an address is stored and compared.
@@ -35,6 +37,13 @@ def one_line(text: str) -> str:
     return text
 
 
+def whole_text(password: SecretStr) -> SecretStr:
+    """Return a password as it is; half a character cannot be sent, and NUL cannot be typed."""
+    if _NO_TEXT.search(password.get_secret_value()):
+        raise PydanticCustomError("password", "is text, without half a character")
+    return password
+
+
 Email = Annotated[
     str,
     StringConstraints(min_length=3, max_length=_LONGEST_ADDRESS, pattern=_MAILBOX),
@@ -51,6 +60,8 @@ Name = Annotated[
 """What somebody or something is called."""
 
 NewPassword = Annotated[
-    SecretStr, Field(min_length=12, max_length=256, examples=["correct horse battery staple"])
+    SecretStr,
+    Field(min_length=12, max_length=256, examples=["correct horse battery staple"]),
+    AfterValidator(whole_text),
 ]
 """A password on its way to auth-service, whose rules decide; this service keeps none."""

@@ -38,6 +38,11 @@ class Usage:
     users: int
     invitations: int
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more user may come without an invitation."""
+        return self.plan.users is None or self.users + self.invitations < self.plan.users
+
 
 class Organizations:
     """Reads and changes organizations.
@@ -60,10 +65,17 @@ class Organizations:
             raise OrganizationNotFound
         return found
 
-    async def usage(self, tx: Transaction) -> Usage:
-        """Return how much the caller's has in use."""
-        found = await self._lock(tx)
-        users, invited = await rows.count_users(tx), await invitations.count_open(tx)
+    async def usage(self, tenant: Tenant) -> Usage:
+        """Return how much the caller's has in use.
+
+        Raises:
+            OrganizationNotFound: The tenant was not registered here, or is not ready.
+        """
+        async with tenant.transaction(read_only=True) as tx:
+            found = await organizations.get(tx, tenant.id)
+            if found is None or found.status == "provisioning":
+                raise OrganizationNotFound
+            users, invited = await rows.count_users(tx), await invitations.count_open(tx)
         return Usage(plan_named(found.plan), users, invited)
 
     async def rename(

@@ -156,10 +156,10 @@ def organizations_router(own: TenantServiceSettings) -> Router:
         set_etag(response, one.version)
         return OrganizationView.of(one)
 
-    @router.get("/usage", dependencies=[requires("tenants:read")], responses=raises(409))
-    async def usage(tx: Tx, chassis: CurrentChassis) -> UsageView:
+    @router.get("/usage", dependencies=[requires("tenants:read")])
+    async def usage(tenant: Tenant, chassis: CurrentChassis) -> UsageView:
         """Return what the plan has, and how much of it is in use."""
-        one = await Organizations(chassis).usage(tx)
+        one = await Organizations(chassis).usage(tenant)
         plan = PlanView(name=one.plan.name, users=one.plan.users)
         return UsageView(plan=plan, users=one.users, invitations=one.invitations)
 

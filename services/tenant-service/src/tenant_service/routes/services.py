@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from mtenant_chassis import CurrentChassis, Router, Tenant, services_only
 from tenant_service.domain.errors import OrganizationNotFound
 from tenant_service.domain.subdomain import is_subdomain
+from tenant_service.handlers.organizations import Organizations
 from tenant_service.handlers.settings import Settings
 from tenant_service.queries import organization as organizations
 
@@ -44,8 +45,11 @@ def services_router() -> Router:
 
     @router.get("/registration", dependencies=[services_only("tenants:read")])
     async def registration(tenant: Tenant, chassis: CurrentChassis) -> RegistrationPolicy:
-        """Tell whether people may make an account without an invitation."""
+        """Tell whether people may make an account without an invitation; not where the plan is full."""
         found = await Settings(chassis).get(tenant)
-        return RegistrationPolicy(open_registration=found.values.open_registration)
+        is_open = found.values.open_registration
+        if is_open:
+            is_open = (await Organizations(chassis).usage(tenant)).has_room
+        return RegistrationPolicy(open_registration=is_open)
 
     return router
