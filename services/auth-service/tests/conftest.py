@@ -219,7 +219,7 @@ async def eventually(predicate: Callable[[], object]) -> None:
 MakeWorld = Callable[..., Any]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def own() -> Callable[..., AuthServiceSettings]:
     """Make the service's own settings, with cheap hashes."""
 
@@ -238,7 +238,7 @@ def own() -> Callable[..., AuthServiceSettings]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_world(place: Place, own: Callable[..., AuthServiceSettings]) -> MakeWorld:
     """Run an app; settings of its own may be changed, `redis_url` too."""
 
@@ -273,6 +273,13 @@ def make_world(place: Place, own: Callable[..., AuthServiceSettings]) -> MakeWor
 
 @pytest.fixture
 async def world(make_world: MakeWorld) -> AsyncIterator[World]:
+    async with make_world() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def standing(make_world: MakeWorld) -> AsyncIterator[World]:
+    """One app for all tests of a file that leave nothing behind but tenants."""
     async with make_world() as made:
         yield made
 

@@ -113,10 +113,10 @@ def name_of(operation: Operation) -> str:
 
 
 async def ask(
-    world: Any, operation: Operation, headers: dict[str, str], name: str | None = None
+    standing: Any, operation: Operation, headers: dict[str, str], name: str | None = None
 ) -> Any:
     url = operation.at(name or str(uuid4()))
-    return await world.http.request(operation.method, url, headers=headers, **operation.body())
+    return await standing.http.request(operation.method, url, headers=headers, **operation.body())
 
 
 def test_the_document_is_valid() -> None:
@@ -165,9 +165,9 @@ def test_no_answer_has_a_place_for_a_password_or_its_hash() -> None:
 
 @pytest.mark.parametrize("operation", CLOSED, ids=name_of)
 async def test_whoever_has_no_good_token_is_nobody(
-    world: Any, acme: str, operation: Operation
+    standing: Any, acme: str, operation: Operation
 ) -> None:
-    keyring = world.app.state.auth.keyring
+    keyring = standing.app.state.auth.keyring
     said: dict[str, Any] = {
         "subject": str(uuid4()),
         "issuer": "mtenant-auth",
@@ -188,7 +188,7 @@ async def test_whoever_has_no_good_token_is_nobody(
         "TOKEN_INVALID   ": {"authorization": "Basic YTpi"},
     }
     for code, headers in callers.items():
-        answer = await ask(world, operation, headers)
+        answer = await ask(standing, operation, headers)
         assert (answer.status_code, answer.json()["code"]) == (401, code.strip())
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -198,12 +198,12 @@ async def test_whoever_has_no_good_token_is_nobody(
     "operation", [one for one in CLOSED if one.permission is not None], ids=name_of
 )
 async def test_a_role_that_does_not_reach_so_far_is_refused_and_one_that_does_is_not(
-    world: Any, acme: str, operation: Operation
+    standing: Any, acme: str, operation: Operation
 ) -> None:
-    await world.person(acme, "owner")  # so that none of those below is the last
+    await standing.person(acme, "owner")  # so that none of those below is the last
     for role in ROLES:
-        person = await world.person(acme, role)
-        answer = await ask(world, operation, person.bearer)
+        person = await standing.person(acme, role)
+        answer = await ask(standing, operation, person.bearer)
         assert operation.permission is not None
         if operation.services:
             assert answer.json()["code"] == "SERVICES_ONLY"
@@ -215,21 +215,21 @@ async def test_a_role_that_does_not_reach_so_far_is_refused_and_one_that_does_is
 
 @pytest.mark.parametrize("operation", [one for one in CLOSED if one.parameters], ids=name_of)
 async def test_of_another_tenant_is_like_absent_and_malformed_is_a_bad_request(
-    world: Any, acme: str, other: str, operation: Operation
+    standing: Any, acme: str, other: str, operation: Operation
 ) -> None:
-    ada = await world.person(acme, "member")
-    eve = (await world.person(other, "owner")).bearer
+    ada = await standing.person(acme, "member")
+    eve = (await standing.person(other, "owner")).bearer
     if operation.services:
-        eve = await world.service_bearer(other)
-    made = await world.http.post(
+        eve = await standing.service_bearer(other)
+    made = await standing.http.post(
         "/api/auth/api-keys", headers=ada.bearer, json={"name": "k", "scopes": ["a:read"]}
     )
-    session = (await world.http.get("/api/auth/sessions", headers=ada.bearer)).json()["items"]
+    session = (await standing.http.get("/api/auth/sessions", headers=ada.bearer)).json()["items"]
     theirs = {"user_id": ada.id, "session_id": session[0]["id"], "key_id": made.json()["id"]}
     foreign_id, absent_id = theirs[operation.parameters[0]], str(uuid4())
     seen = []
     for name in (foreign_id, absent_id):
-        answer = await ask(world, operation, eve, name)
+        answer = await ask(standing, operation, eve, name)
         text = answer.text.replace(name, "ID").replace(answer.headers["x-request-id"], "R")
         seen.append((answer.status_code, text, sorted(answer.headers)))
 
@@ -238,9 +238,9 @@ async def test_of_another_tenant_is_like_absent_and_malformed_is_a_bad_request(
     else:
         assert seen[0] == seen[1]
         assert seen[0][0] == 404
-    assert (await world.http.get("/api/auth/profile", headers=ada.bearer)).status_code == 200
+    assert (await standing.http.get("/api/auth/profile", headers=ada.bearer)).status_code == 200
     for name in ("7", "x" * 36, "%00", "' or 1=1 --", f"{uuid4()}x"):
-        answer = await ask(world, operation, eve, name)
+        answer = await ask(standing, operation, eve, name)
         assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_FAILED"), name
 
 
@@ -248,14 +248,14 @@ async def test_of_another_tenant_is_like_absent_and_malformed_is_a_bad_request(
     "operation", [one for one in OPERATIONS if one.schema is not None], ids=name_of
 )
 async def test_a_body_that_is_none_is_a_bad_request_whatever_it_is(
-    world: Any, acme: str, operation: Operation
+    standing: Any, acme: str, operation: Operation
 ) -> None:
-    person = await world.person(acme, "owner")
-    headers = await world.service_bearer(acme) if operation.services else person.bearer
+    person = await standing.person(acme, "owner")
+    headers = await standing.service_bearer(acme) if operation.services else person.bearer
     url = operation.at(str(uuid4()))
     bodies = [b"", b"{", b"null", b"[]", b'"x"', b"{}", b"\xff", b"1" * 5000, b'{"a":' * 2000]
     for body in bodies:
-        answer = await world.http.request(
+        answer = await standing.http.request(
             operation.method,
             url,
             headers={**headers, "content-type": "application/json"},
@@ -265,6 +265,6 @@ async def test_a_body_that_is_none_is_a_bad_request_whatever_it_is(
     assert operation.schema is not None
     for name in ("role_", "is_admin", "__proto__"):
         more = {**BODIES[operation.schema], name: "owner"}
-        answer = await world.http.request(operation.method, url, headers=headers, json=more)
+        answer = await standing.http.request(operation.method, url, headers=headers, json=more)
         assert answer.status_code == 400
         assert name not in answer.text

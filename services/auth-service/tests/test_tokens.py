@@ -140,20 +140,20 @@ def own_key(world: Any, claims: dict[str, Any], where: str) -> str:
 
 @pytest.mark.parametrize("name", FORGERIES)
 async def test_what_is_no_token_of_ours_is_refused_by_every_way_that_looks(
-    world: Any, acme: str, name: str
+    standing: Any, acme: str, name: str
 ) -> None:
-    ada = await world.person(acme)
-    forged = FORGERIES[name](world, claims_of(ada.access), ada.access)
+    ada = await standing.person(acme)
+    forged = FORGERIES[name](standing, claims_of(ada.access), ada.access)
     bearer = {"authorization": f"Bearer {forged}"}
-    service = await world.service_bearer(acme)
+    service = await standing.service_bearer(acme)
 
     answers = [
-        await world.http.get("/api/auth/validate-token", headers=bearer),
-        await world.http.get("/api/auth/profile", headers=bearer),
+        await standing.http.get("/api/auth/validate-token", headers=bearer),
+        await standing.http.get("/api/auth/profile", headers=bearer),
     ]
     if len(forged) < 8192:
-        answers.append(await world.http.get("/validate", params={"token": forged}))
-        asked = await world.http.post(
+        answers.append(await standing.http.get("/validate", params={"token": forged}))
+        asked = await standing.http.post(
             "/api/auth/introspect", headers=service, data={"token": forged}
         )
         assert asked.json() == {"active": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,8 @@ from mtenant_config import ByteSize, ConfigError, Env, Problem, Range, Secret, f
 
 _SHORTEST: Final = 32
 _KIB: Final = 1024
+_URL: Final = re.compile(r"https?://[^\s#?]*[^\s#?/]")
+_DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,12 @@ class AuthServiceSettings:
     def __post_init__(self) -> None:
         if self.secret is not None and len(self.secret.reveal()) < _SHORTEST:
             raise ValueError(f"AUTH_SECRET is shorter than {_SHORTEST} characters")
+        if self.app_url is not None and not _URL.fullmatch(self.app_url):
+            raise ValueError(
+                "APP_URL is no URL like https://crm.example.com, without a / at its end"
+            )
+        if self.base_domain is not None and not _DOMAIN.fullmatch(self.base_domain):
+            raise ValueError("AUTH_BASE_DOMAIN is no domain like crm.example.com")
         self.known_clients()
 
     @classmethod

@@ -116,7 +116,7 @@ async def validate(
     request: Request,
     service: CurrentService,
     _: NoStore,
-    token: Annotated[str | None, Query(max_length=8192)] = None,
+    token: Annotated[str | None, Query(max_length=8192, pattern=r"^[\x20-\x7e]*$")] = None,
 ) -> Claims:
     """Tell the same, of a token in the query: but URLs are written down by whoever passes them on."""
     text = token if token is not None else bearer_token(request.scope)
@@ -129,7 +129,7 @@ async def validate(
     "/api/auth/introspect", dependencies=[services_only()], response_model_exclude_none=True
 )
 async def introspect(
-    service: CurrentService, token: Annotated[str, Form(max_length=8192)], _: NoStore
+    service: CurrentService, token: Annotated[str, Form(min_length=1, max_length=8192)], _: NoStore
 ) -> Introspection:
     """Tell a service whether somebody's token is good (RFC 7662)."""
     try:
