@@ -115,8 +115,8 @@ def create_app(
     # The last one that is added is the outermost.
     app.add_middleware(TenantMiddleware, database=chassis, resolve=tenant_name)
     app.add_middleware(AuthenticationMiddleware, authenticate=_authenticate(chassis, keys))
-    app.add_middleware(BodyLimitMiddleware, size=int(settings.max_body))
     app.add_middleware(ErrorMiddleware)
+    app.add_middleware(BodyLimitMiddleware, size=int(settings.max_body))
     app.add_middleware(AccessLogMiddleware)
     app.add_middleware(
         EdgeMiddleware,

@@ -24,8 +24,6 @@ class BodyTooLarge(PayloadTooLarge):
     """The body is larger than this route takes."""
 
     code, message = "BODY_TOO_LARGE", "the request body is larger than {limit} bytes"
-    # RFC 9110, 15.5.14: or whoever sends without an end would be read without an end.
-    headers = {"Connection": "close"}  # noqa: RUF012 - as its base has it
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,12 @@ def body_limit(size: int) -> Any:
 class BodyLimitMiddleware:
     """Raise `BodyTooLarge` (413) when more of a body is read than a route takes.
 
-    A body that says in advance that it is too large is not read at all.
+    A body that says in advance that it is too large is not read at all. A connection on which more
+    would come than a route takes is closed with the answer (RFC 9110, 15.5.14): the server would read on
+    for as long as the client sends.
 
     Args:
-        app: The app inside.
+        app: The app inside, which answers errors.
         size: The largest body of routes that say nothing, in bytes.
     """
 
@@ -74,25 +74,37 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        told = _content_length(scope)
-        read = 0
+        told = _length(scope)
+        read, ended = 0, False
 
         async def counted() -> Message:
-            nonlocal read
+            nonlocal read, ended
             limit = scope.get(_KEY, self._size)
-            if told > limit:
+            if told is not None and told > limit:
                 raise BodyTooLarge(limit=limit)
             message = await receive()
+            ended = not message.get("more_body", False)
             read += len(message.get("body", b""))
             if read > limit:
                 raise BodyTooLarge(limit=limit)
             return message
 
-        await self.app(scope, counted, send)
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and not ended:
+                endless = told is None or told > scope.get(_KEY, self._size)
+                if endless and scope["http_version"].startswith("1"):
+                    message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self.app(scope, counted, closing)
 
 
-def _content_length(scope: Scope) -> int:
+def _length(scope: Scope) -> int | None:
+    """Return how long the body says that it is; None for one that says nothing (chunked)."""
+    length = 0
     for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return None
         if name == b"content-length" and value.isdigit():
-            return int(value[:20])
-    return 0
+            length = int(value[:20])
+    return length
