@@ -6,6 +6,7 @@ import email.policy
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
@@ -22,6 +23,7 @@ from mtenant_chassis.mail import DirectoryTransport, MemoryTransport, SmtpTransp
 from mtenant_chassis.mail import worker as worker_module
 from mtenant_chassis.mail.transport import MailDelayed, MailRefused
 from mtenant_chassis.testing import Issuer, Place, running
+from mtenant_config import Secret
 from mtenant_database import PermissionDenied, TenantRequired
 
 pytestmark = pytest.mark.anyio
@@ -35,6 +37,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.taken: list[EmailMessage] = []
         self.answer = "250 OK"
+        self.word = "250 taken"
 
     async def handle_RCPT(
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
@@ -47,7 +50,7 @@ class Mailbox:
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         assert isinstance(message, EmailMessage)
         self.taken.append(message)
-        return "250 taken"
+        return self.word
 
 
 @pytest.fixture
@@ -513,3 +516,31 @@ async def test_a_server_that_never_answers_delays_one_mail_and_not_the_next(
 
     assert [one["Subject"] for one in sink.sent] == ["next"]
     assert queued(place, acme) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "error"), [("554 5.7.1 spam", MailRefused), ("451 4.3.0 later", MailDelayed)]
+)
+async def test_what_a_server_says_of_a_message_decides_and_is_not_repeated(
+    smtp: MailSettings, mailbox: Mailbox, word: str, error: type[Exception]
+) -> None:
+    mailbox.word = f"{word}: {SECRET}"
+    message = Mail(to="ada@example.com", subject="s", text="t").message(
+        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
+    )
+    with pytest.raises(error) as raised:
+        await SmtpTransport(smtp).send(message)
+    assert SECRET not in str(raised.value)
+
+
+async def test_a_login_that_is_refused_delays_the_mail_and_shows_no_password(
+    smtp: MailSettings, mailbox: Mailbox
+) -> None:
+    settings = replace(smtp, smtp_user="u", smtp_password=Secret("hunter2"))
+    message = Mail(to="ada@example.com", subject="s", text="t").message(
+        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
+    )
+    with pytest.raises(MailDelayed) as raised:
+        await SmtpTransport(settings).send(message)
+    assert "hunter2" not in repr((raised.value, raised.value.__cause__))
+    assert mailbox.taken == []
