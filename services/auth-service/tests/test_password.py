@@ -200,3 +200,18 @@ async def test_a_stolen_token_guesses_no_password(make_world: Any, acme: str) ->
 
     assert found[0] == 422
     assert found[-1] == 429
+
+
+async def test_changing_and_resetting_at_once_meets_no_deadlock(world: Any, acme: str) -> None:
+    for number in range(5):
+        ada = await world.person(acme)
+        await forgot(world, acme, ada.email)
+        token = await world.mail_to(ada.email, "Choose a new password")
+        body = {"current_password": PASSWORD, "new_password": NEW}
+        changed, done = await asyncio.gather(
+            world.http.post("/api/auth/change-password", headers=ada.bearer, json=body),
+            reset(world, token, f"the password of round {number}"),
+        )
+        assert changed.status_code in {204, 422}
+        assert done.status_code in {204, 422}
+        assert 204 in {changed.status_code, done.status_code}

@@ -145,3 +145,29 @@ async def test_the_new_role_is_in_the_next_access_token(world: Any, acme: str) -
     )
 
     assert said.json()["roles"] == ["admin"]
+
+
+async def test_two_processes_give_one_successor(make_world: Any, acme: str) -> None:
+    async with make_world() as one, make_world() as two:
+        ada = await one.person(acme)
+        answers = await asyncio.gather(
+            *(world.refresh(ada.refresh) for world in (one, two) for _ in range(15))
+        )
+
+    assert [answer.status_code for answer in answers] == [200] * 30
+    assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+
+
+async def test_refreshing_while_sessions_end_meets_no_deadlock(world: Any, acme: str) -> None:
+    for _ in range(5):
+        ada = await world.person(acme)
+        others = [await world.again(ada) for _ in range(4)]
+        answers = await asyncio.gather(
+            *(world.refresh(one.refresh) for one in others),
+            world.http.delete("/api/auth/sessions", headers=ada.bearer),
+            *(world.refresh(one.refresh) for one in others),
+            *(world.http.post("/api/auth/logout", headers=one.bearer) for one in others),
+        )
+        assert {answer.status_code for answer in answers} <= {200, 204, 401}
+        for one in others:
+            assert (await world.refresh(one.refresh)).status_code == 401

@@ -22,6 +22,8 @@ EVERY: Final = 60.0
 PAUSE: Final = 5.0
 """Seconds between two looks for the sake of a key id that nobody knows: anybody can make one up."""
 
+_PATIENCE: Final = 5.0
+
 log = get_logger(__name__)
 
 
@@ -115,7 +117,8 @@ class Keyring:
         if self._load is None:
             return
         try:
-            self._take(await self._load())
+            async with asyncio.timeout(_PATIENCE):
+                self._take(await self._load())
         except Exception as exc:
             # The keys that are known stay good; the next look may succeed.
             log.error("the signing keys cannot be read", err=exc)

@@ -111,9 +111,10 @@ async def change(
     check_new(new, email=user.email)
     password_hash = await service.passwords.hash(new)
     async with tenant.transaction() as tx:
+        # Tokens, users, sessions: rows are locked in this order everywhere, or two would wait for ever.
+        await reset_tokens.void(tx, user_id)
         if await users.change_password(tx, user, password_hash) is None:
             raise PasswordWrong
-        await reset_tokens.void(tx, user_id)
         gone = await sessions.revoke(tx, user_id, but=session, why="password changed")
         await audit.record(tx, "password.changed", "user", user_id)
     await service.forget(tenant.id, gone)

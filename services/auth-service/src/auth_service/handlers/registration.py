@@ -134,16 +134,18 @@ async def _apply(
         password_hash=password_hash,
         verified=False,
     )
-    user = made or await users.register_again(
-        tx, email=applicant.email, name=applicant.name, password_hash=password_hash
-    )
-    app_url = service.settings.app_url
-    if user is None:
-        await service.chassis.mailer.add(tx, mail.known_mail(applicant.email, app_url=app_url))
-        return
     if made is not None:
         await announce(service, tx, made, audit)
-    await send_verification(service, tx, user)
+        await send_verification(service, tx, made)
+        return
+    known = await users.by_email(tx, applicant.email)
+    if known is not None and known.status == "pending":
+        # The token before the user: in this order a confirmation locks them, too.
+        await send_verification(service, tx, known)
+        await users.register_again(tx, known.id, name=applicant.name, password_hash=password_hash)
+        return
+    app_url = service.settings.app_url
+    await service.chassis.mailer.add(tx, mail.known_mail(applicant.email, app_url=app_url))
 
 
 async def announce(

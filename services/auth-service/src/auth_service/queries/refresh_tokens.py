@@ -16,8 +16,7 @@ _ABOUT: Final = "users.id as user_id, users.email, users.role, sessions.id as se
 _ROTATE: Final = (
     "with rotated as (update refresh_tokens set counter = counter + 1, rotated_at = now()"
     " where family = %s and counter = %s and revoked_at is null and expires_at > now()"
-    " returning session_id, counter), seen as (update sessions set last_seen_at = now()"
-    " where id in (select session_id from rotated))"
+    " returning session_id, counter)"
     f" select {_ABOUT}, rotated.counter from rotated join sessions on sessions.id = session_id"
     " join users on users.id = sessions.user_id"
 )

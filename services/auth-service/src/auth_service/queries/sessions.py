@@ -1,7 +1,5 @@
 """Sessions: logins of people, in the tenant's schema."""
 
-# ruff: noqa: S608 - what is put together are constants of this file
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -11,7 +9,6 @@ from uuid import UUID
 
 from mtenant_database import Verbs
 
-_COLUMNS: Final = "id, user_agent, address, created_at, last_seen_at, expires_at"
 _OPEN: Final = (
     "with old as (delete from sessions where user_id = %(user)s"
     " and expires_at < now() - interval '30 days'), session as (insert into sessions (id, user_id, user_agent, address, expires_at)"
@@ -20,9 +17,13 @@ _OPEN: Final = (
     " insert into refresh_tokens (family, session_id, expires_at)"
     " select %(family)s, id, expires_at from session"
 )
+# When a session was used last is when its refresh token was: the rotation locks that row and no other.
 _LIST: Final = (
-    f"select {_COLUMNS} from sessions where user_id = %s and revoked_at is null"
-    " and expires_at > now() order by last_seen_at desc, id limit 200"
+    "select sessions.id, user_agent, address, created_at, sessions.expires_at,"
+    " coalesce(rotated_at, created_at) as last_seen_at from sessions"
+    " join refresh_tokens on session_id = sessions.id where user_id = %s"
+    " and sessions.revoked_at is null and sessions.expires_at > now()"
+    " order by last_seen_at desc, sessions.id limit 200"
 )
 _STATE: Final = (
     "select sessions.id, sessions.user_id, sessions.version, users.role, sessions.expires_at,"

@@ -9,7 +9,8 @@ from auth_service.domain.signing_key import StoredKey
 from mtenant_database import Verbs
 
 _ALL: Final = "select kid, sealed, signs_from from shared.signing_keys"
-_NOW: Final = "select now()"
+# Not now(): that is when the transaction began, and it may have waited for the lock since.
+_NOW: Final = "select clock_timestamp()"
 _ADD: Final = "insert into shared.signing_keys (kid, sealed, signs_from) values (%s, %s, %s)"
 _DROP: Final = "delete from shared.signing_keys where kid = any(%s)"
 

@@ -37,7 +37,7 @@ _ADD: Final = (
 )
 _AGAIN: Final = (
     "update users set name = %s, password_hash = %s, updated_at = now(), version = version + 1"
-    f" where email = %s and status = 'pending' returning {_COLUMNS}"
+    " where id = %s and status = 'pending'"
 )
 _LOGIN: Final = (
     "update users set last_login_at = now(), password_hash = %s"
@@ -150,9 +150,9 @@ async def add(
     return await tx.fetch_optional(_ADD, values, row=User)
 
 
-async def register_again(tx: Verbs, *, email: str, name: str, password_hash: str) -> User | None:
-    """Replace what an account that was never verified was registered with; None if it is none."""
-    return await tx.fetch_optional(_AGAIN, [name, password_hash, email], row=User)
+async def register_again(tx: Verbs, user_id: UUID, *, name: str, password_hash: str) -> None:
+    """Replace what an account that was never verified was registered with."""
+    await tx.execute(_AGAIN, [name, password_hash, user_id])
 
 
 async def note_login(tx: Verbs, user: User, password_hash: str) -> User | None:

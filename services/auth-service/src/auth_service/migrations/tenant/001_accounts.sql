@@ -25,7 +25,6 @@ CREATE TABLE sessions (
     user_agent text,
     address text,
     created_at timestamptz NOT NULL DEFAULT now(),
-    last_seen_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
     revoked_at timestamptz,
     revoked_why text,
