@@ -16,8 +16,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from mtenant_chassis import Router, public
 from mtenant_chassis.edge import _Fields
 from mtenant_chassis.testing import Issuer, running
+from mtenant_errors import ServiceUnavailable
 from mtenant_logger.testing import Recorder, recorded_logs
 
 pytestmark = pytest.mark.anyio
@@ -191,3 +193,23 @@ async def test_a_log_line_of_the_library_has_the_request(
     (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
     assert getattr(record, "request_id") == answer.headers["x-request-id"]  # noqa: B009
     assert isinstance(answer, httpx.Response)
+
+
+async def test_every_503_says_when_to_come_again(notes_app: Any) -> None:
+    class Plain(ServiceUnavailable):
+        code = "PLAIN"
+
+    router = Router(prefix="/api/away")
+
+    @router.get("/plain", dependencies=[public()])
+    async def plain() -> None:
+        raise Plain
+
+    @router.get("/patient", dependencies=[public()])
+    async def patient() -> None:
+        raise Plain(retry_after=30)
+
+    async with running(notes_app(more=[router])) as client:
+        found = [(await client.get(f"/api/away/{name}")) for name in ("plain", "patient")]
+
+    assert [one.headers.get_list("retry-after") for one in found] == [["1"], ["30"]]

@@ -32,7 +32,7 @@ async def make(client: httpx.AsyncClient, headers: dict[str, str], title: str = 
         ("v1", 400),
         ('"v1', 400),
         ('"v1" "v2"', 400),
-        ("", 400),
+        ("", 412),
         ('"v1",', 400),
     ],
 )

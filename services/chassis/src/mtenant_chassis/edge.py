@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import Any, Final
 
@@ -66,6 +66,8 @@ class EdgeMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status == 503:
+                    message["headers"] = _retry_after(message.get("headers", ()))
             await send(message)
 
         span = self._span(scope, method)
@@ -113,6 +115,14 @@ class _Fields(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._found)
+
+
+def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    # Whoever knows better has said so (RFC 9110, 10.2.3); without it clients ask again at once.
+    told = list(headers)
+    if not any(name == b"retry-after" for name, _ in told):
+        told.append((b"retry-after", b"1"))
+    return told
 
 
 def _route(scope: Scope) -> str:

@@ -140,7 +140,8 @@ async def condition(
         return Condition()
     if if_match.strip() == "*":
         return Condition(any=True)
-    tags = parse_tags(if_match)
+    # An empty list is one (RFC 9110, 5.6.1), and names no version.
+    tags = parse_tags(if_match) if if_match.strip() else []
     if tags is None:
         raise IfMatchInvalid
     return Condition(frozenset(tag for weak, tag in tags if not weak))
