@@ -57,6 +57,8 @@ class AuthService:
         failures: What the next calls are answered with instead; a status below 100 breaks the connection.
         calls: Method, path and tenant of each.
         gate: Calls of accounts wait for it.
+        code: Of the problem that a failure of 400 or 422 is.
+        next_cursor: Of a page of accounts.
     """
 
     users: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -64,6 +66,8 @@ class AuthService:
     failures: list[int] = field(default_factory=list)
     calls: list[tuple[str, str, str | None]] = field(default_factory=list)
     gate: asyncio.Event | None = None
+    code: str = "PASSWORD_WEAK"
+    next_cursor: str | None = None
 
     @property
     def transport(self) -> httpx.MockTransport:
@@ -94,7 +98,7 @@ class AuthService:
             status = self.failures.pop(0)
             if status < 100:
                 raise httpx.ConnectError("the connection broke")
-            return _problem(status, "PASSWORD_WEAK" if status == 422 else "SOMETHING")
+            return _problem(status, self.code if status in {400, 422} else "SOMETHING")
         return self._serve(request, tenant)
 
     def _serve(self, request: httpx.Request, tenant: str) -> httpx.Response:
@@ -103,7 +107,7 @@ class AuthService:
         if request.method == "GET":
             email = request.url.params.get("email")
             found = [one for one in self.of(tenant) if email in {None, one["email"]}]
-            return httpx.Response(200, json={"items": found, "next_cursor": None})
+            return httpx.Response(200, json={"items": found, "next_cursor": self.next_cursor})
         if parts[1:] == ["role"]:
             self.users[tenant, parts[0]]["role"] = body["role"]
             return httpx.Response(200, json=self.users[tenant, parts[0]])

@@ -16,7 +16,7 @@ from tenant_service.domain.person import Email
 from tenant_service.domain.plan import PLANS, plan_named
 from tenant_service.domain.registration import Application, Owner
 from tenant_service.domain.settings import Preferences, TenantSettings
-from tenant_service.domain.subdomain import RESERVED, Subdomain, normal
+from tenant_service.domain.subdomain import RESERVED, Subdomain, is_subdomain, normal
 from tenant_service.domain.token import new_token, read_token
 
 SUBDOMAIN = TypeAdapter(Subdomain)
@@ -49,6 +49,13 @@ def test_whatever_is_a_subdomain_is_a_label_of_dns(text: str) -> None:
 def test_an_ordinary_name_is_a_subdomain(text: str) -> None:
     if 3 <= len(text) <= 63 and not re.fullmatch("[0-9a-f]{32}", text) and text[2:4] != "--":
         assert SUBDOMAIN.validate_python(text) == text
+
+
+@given(st.from_regex(r"[A-Za-z0-9-]{1,40}", fullmatch=True))
+def test_the_published_pattern_is_the_rule(text: str) -> None:
+    pattern = SUBDOMAIN.json_schema()["pattern"]
+    published = 3 <= len(text) <= 63 and re.search(pattern, text) is not None
+    assert published == is_subdomain(text.lower())
 
 
 def test_every_reserved_name_would_be_a_subdomain_or_is_too_short() -> None:

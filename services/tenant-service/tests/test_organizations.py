@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mtenant_chassis.testing import Issuer, Place, running
+from mtenant_database import migrate
 from tenant_service import worker
 from tenant_service.handlers import lifecycle
 
@@ -136,6 +137,27 @@ async def test_a_suspended_tenant_is_locked_out_until_it_is_reactivated(
     assert [told.value for told in service.told("TenantUpdated")] == ["suspended", "active"]
 
 
+async def test_a_tenant_that_was_locked_by_hand_is_known_as_such_and_let_in_again(
+    service: Any, issuer: Issuer, place: Place, registered: Any
+) -> None:
+    async with running(service.app) as client:
+        one, other = await registered(client), await registered(client)
+        for found in (one, other):
+            await migrate.suspend(place.owner, found.tenant, settings=place.migrate)
+        known = await client.post(f"/api/tenants/{one.tenant}/suspend", headers=operator(issuer))
+        for found in (one, other):
+            back = await client.post(
+                f"/api/tenants/{found.tenant}/reactivate", headers=operator(issuer)
+            )
+            assert back.json()["status"] == "active"
+            current = await client.get(
+                "/api/tenants/current", headers=issuer.bearer(found.tenant, "viewer")
+            )
+            assert current.status_code == 200
+
+    assert known.json()["status"] == "suspended"
+
+
 @pytest.mark.parametrize("step", ["suspend", "resume"])
 async def test_a_status_that_is_on_its_way_is_brought_about_by_the_worker(
     *,
@@ -239,7 +261,23 @@ async def test_users_are_listed_as_auth_service_knows_them(
         )
         auth.failures = [503] * 9
         away = await client.get("/api/tenants/users", headers=issuer.bearer(one.tenant, "member"))
+        service.app.state.chassis.service("auth-service").breaker.succeeded()
 
+        auth.failures, auth.code = [400], "CURSOR_INVALID"
+        other_list = await client.get(
+            "/api/tenants/users?cursor=x", headers=issuer.bearer(one.tenant, "member")
+        )
+        auth.next_cursor = "more"
+        page = await client.get(
+            f"/api/tenants/users?limit=1&email={one.email}",
+            headers=issuer.bearer(one.tenant, "member"),
+        )
+
+    assert (other_list.status_code, other_list.json()["code"]) == (400, "CURSOR_INVALID")
+    assert page.json()["next_cursor"] == "more"
+    email = one.email.replace("@", "%40")
+    link = f'</api/tenants/users?limit=1&email={email}&cursor=more>; rel="next"'
+    assert page.headers["link"] == link
     assert [user["id"] for user in listed.json()["items"]] == [one.owner]
     assert found.json()["items"] == []
     assert away.status_code == 503

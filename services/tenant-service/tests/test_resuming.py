@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -212,20 +213,18 @@ async def test_what_is_over_long_ago_is_forgotten(
 
 
 CRASHES = [(step, when) for step in STEPS for when in ("before", "after")]
-ABANDONED = "killed-then-given-up"
+REMOVALS = [("_drop", "before"), ("_drop", "after"), ("_remove", "before")]
 
 
 def name_of(step: str, when: str) -> str:
-    return f"killed-{step.strip('_').replace('_', '-')}-{when}"
+    made = "killed" if step in STEPS else "refused"
+    return f"{made}-{step.strip('_').replace('_', '-')}-{when}"
 
 
-@pytest.fixture(scope="module")
-def killed(place: Place) -> None:
-    """Processes that began registrations, each killed at another step."""
+def kill(place: Place, crashes: list[str]) -> list[int]:
+    """Let processes begin registrations and die; return how they ended."""
     roles = {"DB_OWNER_ROLE": place.migrate.owner or "", "DB_APP_ROLE": place.migrate.app or ""}
     script = Path(__file__).with_name("killed.py")
-    crashes = [f"{step}:{when}:{name_of(step, when)}" for step, when in CRASHES]
-    crashes.append(f"_create_owner:before:{ABANDONED}")
     ended = subprocess.run(
         [sys.executable, str(script), place.app, place.owner, *crashes],
         env={**os.environ, **roles},
@@ -234,7 +233,14 @@ def killed(place: Place) -> None:
         check=True,
         text=True,
     )
-    assert ended.stdout.split() == [str(int(signal.SIGKILL))] * len(crashes), ended.stderr
+    return [int(status) for status in ended.stdout.split()]
+
+
+@pytest.fixture(scope="module")
+def killed(place: Place) -> None:
+    """Processes that began registrations, each killed at another step."""
+    crashes = [f"{step}:{when}:{name_of(step, when)}" for step, when in CRASHES + REMOVALS]
+    assert kill(place, crashes) == [int(signal.SIGKILL)] * len(crashes)
 
 
 @pytest.mark.usefixtures("killed")
@@ -260,14 +266,37 @@ async def test_a_process_killed_at_any_step_leaves_a_tenant_that_completes(
 
 
 @pytest.mark.usefixtures("killed")
+@pytest.mark.parametrize(("step", "when"), REMOVALS)
 async def test_a_process_killed_while_it_gave_up_leaves_a_tenant_that_is_gone(
+    *, step: str, when: str, service: Any, place: Place, eventually: Any
+) -> None:
+    name = name_of(step, when)
+    tenant, state = registration(place, name)
+    assert state == "abandoning"
+    async with running(service.app):
+        make_due(place, name)
+        await eventually(lambda: registration(place, name)[1] == "failed")
+
+    assert remains(place, name, tenant) == []
+
+
+@pytest.mark.slow
+async def test_a_process_killed_at_any_moment_leaves_a_tenant_that_completes_or_is_gone(
     service: Any, place: Place, eventually: Any
 ) -> None:
-    place.rows(
-        f"update shared.registrations set state = 'abandoning' where subdomain = '{ABANDONED}'"
-    )
+    """Every 15 ms from before the first statement to after the last; the steps above are its bounded form."""
+    names = {f"{('killed', 'refused')[n % 2]}-at-{n * 15}-ms": n * 15 for n in range(60)}
+    await asyncio.to_thread(kill, place, [f"{ms}:x:{name}" for name, ms in names.items()])
+    ends: set[str] = set()
     async with running(service.app):
-        make_due(place, ABANDONED)
-        await eventually(lambda: registration(place, ABANDONED)[1] == "failed")
-
-    assert remains(place, ABANDONED, registration(place, ABANDONED)[0]) == []
+        for name in names:
+            if not place.rows(f"select 1 from shared.registrations where subdomain = '{name}'"):
+                assert remains(place, name, "") == []
+                ends.add("never was")
+                continue
+            make_due(place, name)
+            await eventually(lambda name=name: registration(place, name)[1] in {"done", "failed"})
+            tenant, state = registration(place, name)
+            assert remains(place, name, tenant) == (list(TABLES) if state == "done" else [])
+            ends.add(state)
+    assert ends == {"never was", "done", "failed"}

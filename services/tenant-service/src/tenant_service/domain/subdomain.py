@@ -70,7 +70,14 @@ def is_reserved(name: str) -> bool:
 
 Subdomain = Annotated[
     str,
-    Field(min_length=SHORTEST, max_length=LONGEST, examples=["acme"]),
+    Field(
+        min_length=SHORTEST,
+        max_length=LONGEST,
+        examples=["acme"],
+        json_schema_extra={
+            "pattern": f"^(?![0-9a-fA-F]{{32}}$){_LABEL.pattern.replace('a-z', 'A-Za-z')}$"
+        },
+    ),
     AfterValidator(normal),
 ]
 """A subdomain in a request, in its one spelling."""

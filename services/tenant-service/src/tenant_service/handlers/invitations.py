@@ -17,6 +17,7 @@ from mtenant_database import (
     Verbs,
 )
 from mtenant_errors import AppError
+from mtenant_logger import current_request_id
 from tenant_service.domain.errors import (
     InvitationBusy,
     InvitationClosed,
@@ -195,7 +196,7 @@ class Invitations:
             return False
         told = TenantUserJoined(str(accepted.id), user, accepted.email, accepted.role)
         await self._chassis.outbox.add(tx, told, key=user)
-        audit = AuditTrail(self._chassis.settings.service, f"user:{user}")
+        audit = AuditTrail(self._chassis.settings.service, f"user:{user}", current_request_id())
         about = {"user_id": user, "role": accepted.role}
         await audit.record(tx, "invitation.accepted", "invitation", invitation, after=about)
         return True

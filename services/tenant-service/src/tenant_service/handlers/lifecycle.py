@@ -12,7 +12,7 @@ from mtenant_chassis import AuditTrail, Chassis
 from mtenant_database import TenantSuspended
 from mtenant_database.migrate import UnknownTenant, drop, resume, suspend
 from mtenant_errors import AppError
-from mtenant_logger import get_logger
+from mtenant_logger import current_request_id, get_logger
 from tenant_service.domain.errors import (
     ConfirmationWrong,
     ExportMissing,
@@ -54,8 +54,10 @@ class Lifecycle:
         if found.status == "suspended":
             return found
         if found.status == "active":
-            with suppress(TenantSuspended):  # somebody did it by hand: it becomes known here, too
+            try:
                 await self._begin_suspension(tenant, audit)
+            except TenantSuspended:  # somebody did it by hand: it becomes known here, too
+                await self._move(tenant, to="suspending", of="active")
         elif found.status != "suspending":
             raise OrganizationBusy(status=found.status)
         await self.bring_about(tenant, "suspending")
@@ -69,11 +71,9 @@ class Lifecycle:
             OrganizationBusy: It is neither suspended nor active.
         """
         found = await self._get(tenant)
-        if found.status == "active":
-            return found
         if found.status == "suspended":
             await self._move(tenant, to="reactivating", of="suspended")
-        elif found.status != "reactivating":
+        elif found.status not in {"reactivating", "active"}:  # active: it may be locked by hand
             raise OrganizationBusy(status=found.status)
         await self.bring_about(tenant, "reactivating", audit)
         return await self._get(tenant)
@@ -144,7 +144,7 @@ class Lifecycle:
 
     async def _end_suspension(self, tenant: str, audit: AuditTrail | None) -> None:
         service = self._chassis.settings.service
-        audit = audit or AuditTrail(service, f"service:{service}")
+        audit = audit or AuditTrail(service, f"service:{service}", current_request_id())
         async with self._chassis.tenant(tenant).transaction() as tx:
             moved = await organizations.move(tx, tenant, to="active", of="reactivating")
             if moved is not None:

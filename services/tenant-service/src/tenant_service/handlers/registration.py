@@ -20,7 +20,7 @@ from mtenant_chassis import AuditTrail, Chassis
 from mtenant_chassis.idempotency import IdempotencyKeyReused
 from mtenant_database.migrate import TenantExists, UnknownTenant, drop, provision
 from mtenant_errors import AppError
-from mtenant_logger import get_logger
+from mtenant_logger import current_request_id, get_logger
 from tenant_service.domain.errors import (
     RegistrationLost,
     RegistrationNotFound,
@@ -218,7 +218,7 @@ class Registrar:
             await rows.first_preferences(tx, str(one.owner_id))
             created = TenantCreated(one.name, one.subdomain, FIRST, str(one.owner_id))
             await self._chassis.outbox.add(tx, created, key=one.tenant)
-            trail = AuditTrail(service, f"service:{service}")
+            trail = AuditTrail(service, f"service:{service}", current_request_id())
             about = {"name": one.name, "subdomain": one.subdomain, "plan": FIRST}
             await trail.record(tx, "tenant.created", "organization", one.tenant, after=about)
             await registrations.finish(tx, one, "done")
