@@ -33,6 +33,7 @@ CLIENTS: Final = json.dumps(
         "tenant-service": {"secrets": [SERVICE_SECRET], "scopes": ["users:manage"]},
         "contact-service": {"secrets": ["an-old-secret-of-it", "a-new-secret-of-it"]},
         "deal-service": {},
+        "odd-service": {"secrets": ["100%25+and more: \u00fc"]},
     }
 )
 

@@ -206,3 +206,13 @@ async def test_more_logins_than_can_wait_are_told_to_come_again(make_world: Any,
     assert after.status_code == 200
     busy = [one for one in answers if one.status_code == 503]
     assert all(one.headers["retry-after"] == "1" for one in busy)
+
+
+@pytest.mark.parametrize("base", [None, "crm.example.com"])
+async def test_a_host_that_is_none_names_no_tenant(make_world: Any, base: str | None) -> None:
+    body = {"email": "ada@example.com", "password": "x"}
+    hosts = ["[", "]", "a:b:c", "\x00", "acme.crm.example.com:x", "%", "..crm.example.com", " "]
+    async with make_world(base_domain=base) as world:
+        for host in hosts:
+            answer = await world.http.post("/api/auth/login", json=body, headers={"host": host})
+            assert answer.status_code in {400, 404, 422}, (host, answer.text)

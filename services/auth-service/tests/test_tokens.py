@@ -3,7 +3,7 @@ from __future__ import annotations
 import hmac
 import json
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -377,3 +377,40 @@ async def test_secrets_in_the_query_count_for_nothing(world: Any) -> None:
     )
 
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "secret", ["100%25+and more: \u00fc", "100%2525%2Band+more%3A+%C3%BC"], ids=["plain", "encoded"]
+)
+async def test_a_secret_may_be_encoded_once_or_twice(world: Any, secret: str) -> None:
+    form = {"grant_type": "client_credentials", "audience": "deal-service"}
+    field = b64encode(f"odd-service:{secret}".encode()).decode()
+    answer = await world.http.post(
+        "/api/auth/token", data=form, headers={"authorization": f"Basic {field}"}
+    )
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\n"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="grant_type"; filename="a"\r\n\r\n'
+            b"client_credentials\r\n--x--\r\n",
+        ),
+        ("application/x-www-form-urlencoded", b"grant_type=%FF"),
+        ("application/x-www-form-urlencoded", b"&" * 5000),
+        ("application/x-www-form-urlencoded", b"a=b&" * 5000),
+        ("application/json", b'{"grant_type": "client_credentials"}'),
+        ("text/plain", b"grant_type=client_credentials"),
+    ],
+)
+async def test_a_form_that_is_none_is_a_bad_request(world: Any, kind: str, body: bytes) -> None:
+    answer = await world.http.post("/api/auth/token", content=body, headers={"content-type": kind})
+
+    assert answer.status_code == 400, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"

@@ -35,7 +35,7 @@ _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 class Body(BaseModel):
     """A request's body. Fields that are not known are refused: a `role` in it is no oversight."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 async def tenant_of(request: Request, service: Service, named: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote_plus
 
@@ -82,11 +83,16 @@ async def token(
 
     The client says who it is by HTTP Basic, or by `client_id` and `client_secret`.
     """
-    name, secret = _basic(request) or (client_id, client_secret)
-    if name is None or secret is None:
-        raise ClientUnknown
-    issued = await handlers.for_client(service, name, secret, audience=audience, tenant=tenant)
-    return AccessTokenAnswer.of_client(issued)
+    credentials = _basic(request)
+    if not credentials and client_id is not None and client_secret is not None:
+        credentials = [(client_id, client_secret)]
+    for name, secret in credentials:
+        with suppress(ClientUnknown):
+            issued = await handlers.for_client(
+                service, name, secret, audience=audience, tenant=tenant
+            )
+            return AccessTokenAnswer.of_client(issued)
+    raise ClientUnknown
 
 
 @router.get(
@@ -146,10 +152,14 @@ async def _claims(service: Service, text: str) -> Claims:
     return Claims.model_validate(said.claims())
 
 
-def _basic(request: Request) -> tuple[str, str] | None:
+def _basic(request: Request) -> list[tuple[str, str]]:
+    """Return what HTTP Basic says: as it stands, and decoded once more (RFC 6749, 2.3.1).
+
+    Many clients leave the second encoding out, and a secret may hold a `+` or a `%`.
+    """
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
-        return None
+        return []
     try:
         text = b64decode(given.strip(), validate=True).decode()
     except ValueError:
@@ -157,4 +167,4 @@ def _basic(request: Request) -> tuple[str, str] | None:
     name, colon, secret = text.partition(":")
     if not colon:
         raise ClientUnknown
-    return unquote_plus(name), unquote_plus(secret)  # RFC 6749, 2.3.1
+    return list(dict.fromkeys([(name, secret), (unquote_plus(name), unquote_plus(secret))]))
