@@ -145,8 +145,10 @@ async def test_a_secret_of_one_key_opens_no_other(world: Any, acme: str, other: 
 @pytest.mark.parametrize(
     "scopes", [[], ["users"], ["users:admin"], ["*:*"], ["users:read other:read"], ["x:read"] * 51]
 )
-async def test_what_is_no_scope_is_refused(world: Any, acme: str, scopes: list[str]) -> None:
-    ada = await world.person(acme, "owner")
-    answer = await world.http.post(PATH, headers=ada.bearer, json={"name": "x", "scopes": scopes})
+async def test_what_is_no_scope_is_refused(standing: Any, acme: str, scopes: list[str]) -> None:
+    ada = await standing.person(acme, "owner")
+    answer = await standing.http.post(
+        PATH, headers=ada.bearer, json={"name": "x", "scopes": scopes}
+    )
 
     assert answer.status_code == 400

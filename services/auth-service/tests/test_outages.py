@@ -89,8 +89,6 @@ async def test_what_needs_no_database_answers_without_it_and_the_rest_comes_back
         stack.valkey.start()
 
         stack.postgres.kill()
-        # A connection that was in use a moment ago is found dead first.
-        assert (await http.post("/api/auth/login", json=body)).status_code == 503
         for answer in (
             await http.post("/api/auth/login", json=body),
             await http.post("/api/auth/refresh", json=refresh),

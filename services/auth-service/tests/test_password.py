@@ -113,8 +113,8 @@ async def test_a_mailbox_is_not_flooded(world: Any, acme: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "nobody." + "a" * 43, "\0", "a.b.c", "a" * 200])
-async def test_a_made_up_token_is_refused(world: Any, token: str) -> None:
-    answer = await reset(world, token)
+async def test_a_made_up_token_is_refused(standing: Any, token: str) -> None:
+    answer = await reset(standing, token)
 
     assert (answer.status_code, answer.json()["code"]) == (422, "RESET_TOKEN_INVALID")
 

@@ -61,12 +61,12 @@ async def test_a_change_of_what_was_read_long_ago_is_refused(world: Any, acme: s
         {"name": "Ada", "status": "active"},
     ],
 )
-async def test_nothing_else_is_changed(world: Any, acme: str, body: dict[str, Any]) -> None:
-    ada = await world.person(acme, "viewer")
-    answer = await world.http.patch(PATH, headers=ada.bearer, json=body)
+async def test_nothing_else_is_changed(standing: Any, acme: str, body: dict[str, Any]) -> None:
+    ada = await standing.person(acme, "viewer")
+    answer = await standing.http.patch(PATH, headers=ada.bearer, json=body)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_FAILED")
-    assert world.rows(acme, "select role, version from users") == [("viewer", 1)]
+    assert standing.rows(acme, "select role, version from users") == [("viewer", 1)]
 
 
 async def test_a_session_that_is_over_changes_nothing(world: Any, acme: str) -> None:

@@ -94,9 +94,9 @@ async def test_a_thief_and_the_owner_do_not_both_go_on(world: Any, acme: str) ->
 
 @pytest.mark.parametrize("change", ["counter", "tenant", "family", "code", "form"])
 async def test_a_token_that_was_changed_is_refused_and_harms_nobody(
-    world: Any, acme: str, other: str, change: str
+    standing: Any, acme: str, other: str, change: str
 ) -> None:
-    ada = await world.person(acme)
+    ada = await standing.person(acme)
     parts = ada.refresh.split(".")
     changed = {
         "counter": [*parts[:3], "1", parts[4]],
@@ -106,10 +106,10 @@ async def test_a_token_that_was_changed_is_refused_and_harms_nobody(
         "form": [*parts, "more"],
     }[change]
 
-    refused = await world.refresh(".".join(changed))
+    refused = await standing.refresh(".".join(changed))
 
     assert (refused.status_code, refused.json()["code"]) == (401, "REFRESH_TOKEN_INVALID")
-    assert (await world.refresh(ada.refresh)).status_code == 200
+    assert (await standing.refresh(ada.refresh)).status_code == 200
 
 
 async def test_an_access_token_is_no_refresh_token(world: Any, acme: str) -> None:

@@ -46,13 +46,13 @@ async def test_an_invitation_makes_an_account_of_the_role_that_it_says(
 
 
 @pytest.mark.parametrize("name", ["role", "roles", "status", "id", "email_verified", "is_admin"])
-async def test_nothing_in_the_body_makes_more_of_it(world: Any, acme: str, name: str) -> None:
-    token = world.tenants.invite(acme, "ada@example.com", "viewer")
+async def test_nothing_in_the_body_makes_more_of_it(standing: Any, acme: str, name: str) -> None:
+    token = standing.tenants.invite(acme, "ada@example.com", "viewer")
     body = application(acme, invitation_token=token, **{name: "owner"})
-    answer = await register(world, body)
+    answer = await register(standing, body)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_FAILED")
-    assert world.rows(acme, "select 1 from users") == []
+    assert standing.rows(acme, "select 1 from users") == []
 
 
 async def test_without_an_invitation_the_door_is_closed(world: Any, acme: str, other: str) -> None:
@@ -163,8 +163,8 @@ async def test_a_known_person_is_told_by_mail(world: Any, acme: str) -> None:
 @pytest.mark.parametrize(
     "token", ["x", "acme", "nobody." + "a" * 43, "\0", "../../x." + "a" * 43, "é" * 44]
 )
-async def test_a_made_up_confirmation_is_refused(world: Any, token: str) -> None:
-    answer = await world.http.post("/api/auth/verify-email", json={"token": token})
+async def test_a_made_up_confirmation_is_refused(standing: Any, token: str) -> None:
+    answer = await standing.http.post("/api/auth/verify-email", json={"token": token})
 
     assert (answer.status_code, answer.json()["code"]) == (422, "VERIFICATION_TOKEN_INVALID")
 
@@ -182,11 +182,11 @@ async def test_a_made_up_confirmation_is_refused(world: Any, token: str) -> None
     ],
 )
 async def test_a_password_that_anybody_would_try_is_refused(
-    world: Any, acme: str, password: str
+    standing: Any, acme: str, password: str
 ) -> None:
-    token = world.tenants.invite(acme, "ada@example.com", "member")
+    token = standing.tenants.invite(acme, "ada@example.com", "member")
     body = application(acme, password=password, invitation_token=token)
-    answer = await register(world, body)
+    answer = await register(standing, body)
 
     assert answer.json()["code"] in {"VALIDATION_FAILED", "PASSWORD_WEAK"}
     assert not password or password not in answer.text
@@ -196,8 +196,8 @@ async def test_a_password_that_anybody_would_try_is_refused(
     "email",
     ["ada", "@", "a@", "@b", "a b@c", "a@b\r\nBcc: c@d", "a@b,c@d", "<a@b>", "a@b@c", "x" * 260],
 )
-async def test_what_is_no_single_address_is_refused(world: Any, acme: str, email: str) -> None:
-    answer = await register(world, application(acme, email))
+async def test_what_is_no_single_address_is_refused(standing: Any, acme: str, email: str) -> None:
+    answer = await register(standing, application(acme, email))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_FAILED")
     assert email not in answer.text or len(email) < 3

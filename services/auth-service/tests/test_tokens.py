@@ -327,26 +327,28 @@ async def test_services_get_tokens_for_what_they_were_given(world: Any, acme: st
         (f"mak.nobody.{'0' * 32}", "x"),
     ],
 )
-async def test_a_client_that_is_none_gets_nothing(world: Any, name: str, secret: str) -> None:
+async def test_a_client_that_is_none_gets_nothing(standing: Any, name: str, secret: str) -> None:
     form = {"grant_type": "client_credentials", "audience": "deal-service"}
-    answer = await world.http.post("/api/auth/token", data=form, auth=(name, secret))
+    answer = await standing.http.post("/api/auth/token", data=form, auth=(name, secret))
 
     assert (answer.status_code, answer.json()["code"]) == (401, "CLIENT_UNKNOWN")
     assert answer.headers["www-authenticate"] == "Basic"
 
 
 @pytest.mark.parametrize("field", ["Basic", "Basic !!!", "Basic YQ==", "Basic /w==", "Digest x"])
-async def test_an_authorization_that_is_none_gets_nothing(world: Any, field: str) -> None:
+async def test_an_authorization_that_is_none_gets_nothing(standing: Any, field: str) -> None:
     form = {"grant_type": "client_credentials"}
-    answer = await world.http.post("/api/auth/token", data=form, headers={"authorization": field})
+    answer = await standing.http.post(
+        "/api/auth/token", data=form, headers={"authorization": field}
+    )
 
     assert answer.status_code == 401
 
 
 @pytest.mark.parametrize("audience", [None, "mtenant", "nobody-service", "Deal-Service"])
-async def test_a_service_says_whom_it_calls(world: Any, audience: str | None) -> None:
+async def test_a_service_says_whom_it_calls(standing: Any, audience: str | None) -> None:
     form = {"grant_type": "client_credentials"}
-    answer = await world.http.post(
+    answer = await standing.http.post(
         "/api/auth/token",
         data=form if audience is None else {**form, "audience": audience},
         auth=("contact-service", "a-new-secret-of-it"),
@@ -382,10 +384,10 @@ async def test_secrets_in_the_query_count_for_nothing(world: Any) -> None:
 @pytest.mark.parametrize(
     "secret", ["100%25+and more: \u00fc", "100%2525%2Band+more%3A+%C3%BC"], ids=["plain", "encoded"]
 )
-async def test_a_secret_may_be_encoded_once_or_twice(world: Any, secret: str) -> None:
+async def test_a_secret_may_be_encoded_once_or_twice(standing: Any, secret: str) -> None:
     form = {"grant_type": "client_credentials", "audience": "deal-service"}
     field = b64encode(f"odd-service:{secret}".encode()).decode()
-    answer = await world.http.post(
+    answer = await standing.http.post(
         "/api/auth/token", data=form, headers={"authorization": f"Basic {field}"}
     )
 
@@ -409,8 +411,10 @@ async def test_a_secret_may_be_encoded_once_or_twice(world: Any, secret: str) ->
         ("text/plain", b"grant_type=client_credentials"),
     ],
 )
-async def test_a_form_that_is_none_is_a_bad_request(world: Any, kind: str, body: bytes) -> None:
-    answer = await world.http.post("/api/auth/token", content=body, headers={"content-type": kind})
+async def test_a_form_that_is_none_is_a_bad_request(standing: Any, kind: str, body: bytes) -> None:
+    answer = await standing.http.post(
+        "/api/auth/token", content=body, headers={"content-type": kind}
+    )
 
     assert answer.status_code == 400, answer.text
     assert answer.headers["content-type"] == "application/problem+json"

@@ -18,11 +18,11 @@ __all__ = ["routers"]
 
 def routers() -> list[Router]:
     """Return the routers of all nouns."""
-    modules = (
-        registration,
-        login,
-        tokens,
+    modules = (  # in the order in which a request's path is looked for: the busiest first
         profile,
+        tokens,
+        login,
+        registration,
         password,
         sessions,
         users,
