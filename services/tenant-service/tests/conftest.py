@@ -7,7 +7,8 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
@@ -179,15 +180,14 @@ class Service:
 MakeService = Callable[..., Service]
 
 
-@pytest.fixture
-def make_service(place: Place, issuer: Issuer, auth: AuthService) -> MakeService:
-    """Make the service; settings may be changed."""
+@pytest.fixture(scope="session")
+def build_service(place: Place) -> MakeService:
+    """Make a service of an issuer and an auth-service; settings may be changed."""
 
-    def make(**changes: Any) -> Service:
+    def build(issuer: Issuer, auth: AuthService, **changes: Any) -> Service:
         own = TenantServiceSettings(
             provision_url=Secret(place.owner), app_url="https://app.example.com"
         )
-        own = changes.pop("own", own)
         parts = {
             name: changes.pop(name) for name in ("transport", "keys", "events") if name in changes
         }
@@ -196,20 +196,25 @@ def make_service(place: Place, issuer: Issuer, auth: AuthService) -> MakeService
             "tenant-service",
             migrate=place.migrate,
             services={"auth-service": "http://auth"},
-            auth=replace_secret(issuer),
+            auth=replace(issuer.settings, client_secret=Secret("s3cr3t")),
             **changes,
         )
         parts = {"keys": issuer.keys, "transport": auth.transport, "events": events.open, **parts}
         return Service(create(settings, own, mail=mails, **parts), mails, events, own)
 
-    return make
+    return build
 
 
-def replace_secret(issuer: Issuer) -> Any:
-    """Return the issuer's settings with a client's secret, so that calls have a token."""
-    from dataclasses import replace  # noqa: PLC0415 - a fixture's own
+@pytest.fixture
+def make_service(build_service: MakeService, issuer: Issuer, auth: AuthService) -> MakeService:
+    """Make the service, with this test's issuer and auth-service."""
+    return partial(build_service, issuer, auth)
 
-    return replace(issuer.settings, client_secret=Secret("s3cr3t"))
+
+@pytest.fixture(scope="session")
+def auth_service() -> Callable[[], AuthService]:
+    """Make an auth-service, for fixtures that outlive a test."""
+    return AuthService
 
 
 @pytest.fixture

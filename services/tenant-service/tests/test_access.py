@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 from uuid import uuid4
 
+import httpx2 as httpx
 import pytest
 from openapi_spec_validator import validate
 
@@ -100,9 +101,23 @@ def test_every_other_operation_declares_what_it_answers_to_strangers() -> None:
         assert one.said["security"] == [{"bearer": []}]
 
 
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    return Issuer()
+
+
+@pytest.fixture(scope="module")
+async def client(
+    build_service: Any, issuer: Issuer, auth_service: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of one app, which all of these ask: a hundred apps would take a minute."""
+    async with running(build_service(issuer, auth_service()).app) as client:
+        yield client
+
+
 @pytest.mark.parametrize("operation", CLOSED, ids=str)
 async def test_a_caller_without_a_good_token_is_unknown(
-    *, operation: Operation, service: Any, issuer: Issuer, tenant: str
+    *, operation: Operation, client: Any, issuer: Issuer, tenant: str
 ) -> None:
     stranger = Issuer()
     headers = [
@@ -112,10 +127,9 @@ async def test_a_caller_without_a_good_token_is_unknown(
         issuer.bearer(tenant, "owner", audience="deal-service"),
         stranger.bearer(tenant, "owner"),
     ]
-    async with running(service.app) as client:
-        answers = [
-            await client.request(operation.method, operation.url(), headers=one) for one in headers
-        ]
+    answers = [
+        await client.request(operation.method, operation.url(), headers=one) for one in headers
+    ]
     assert [answer.status_code for answer in answers] == [401] * 5
     for answer in answers:
         assert answer.headers["content-type"] == "application/problem+json"
@@ -124,17 +138,16 @@ async def test_a_caller_without_a_good_token_is_unknown(
 
 @pytest.mark.parametrize("operation", CLOSED, ids=str)
 async def test_a_role_may_what_the_document_says_and_nothing_more(
-    *, operation: Operation, service: Any, issuer: Issuer, tenant: str
+    *, operation: Operation, client: Any, issuer: Issuer, tenant: str
 ) -> None:
-    async with running(service.app) as client:
-        answers = {
-            role: await client.request(
-                operation.method,
-                operation.url(),
-                headers=issuer.bearer(tenant, role, user=str(uuid4())),
-            )
-            for role in (*ROLES, "emperor")
-        }
+    answers = {
+        role: await client.request(
+            operation.method,
+            operation.url(),
+            headers=issuer.bearer(tenant, role, user=str(uuid4())),
+        )
+        for role in (*ROLES, "emperor")
+    }
     for role, answer in answers.items():
         permission = operation.permission
         may = operation.callers == "people" and (permission is None or permits([role], permission))
@@ -147,7 +160,7 @@ async def test_a_role_may_what_the_document_says_and_nothing_more(
 
 @pytest.mark.parametrize("operation", [one for one in CLOSED if one.callers == "services"], ids=str)
 async def test_a_service_needs_the_scope(
-    *, operation: Operation, service: Any, issuer: Issuer, tenant: str
+    *, operation: Operation, client: Any, issuer: Issuer, tenant: str
 ) -> None:
     noun, _, verb = str(operation.permission).partition(":")
     verbs: list[str] = list(VERBS)
@@ -158,57 +171,54 @@ async def test_a_service_needs_the_scope(
         (f"{noun}:{lower}",): lower == verb,
         (f"{noun}:{verb}",): True,
     }
-    async with running(service.app) as client:
-        for given, may in scopes.items():
-            token = issuer.service_token(
-                "some-service", audience="tenant-service", tenant=tenant, scopes=given
-            )
-            answer = await client.request(
-                operation.method, operation.url(), headers={"authorization": f"Bearer {token}"}
-            )
-            assert (answer.status_code != 403) == may, (given, answer.text)
+    for given, may in scopes.items():
+        token = issuer.service_token(
+            "some-service", audience="tenant-service", tenant=tenant, scopes=given
+        )
+        answer = await client.request(
+            operation.method, operation.url(), headers={"authorization": f"Bearer {token}"}
+        )
+        assert (answer.status_code != 403) == may, (given, answer.text)
 
 
 @pytest.mark.parametrize("operation", WITH_ID, ids=str)
 async def test_a_malformed_id_is_a_bad_request(
-    *, operation: Operation, service: Any, issuer: Issuer, tenant: str
+    *, operation: Operation, client: Any, issuer: Issuer, tenant: str
 ) -> None:
-    async with running(service.app) as client:
-        for identity in ("1", "..%2F..", "x" * 500, "%00", f"{ABSENT}'--"):
-            answer = await client.request(
-                operation.method,
-                operation.url(identity),
-                headers=issuer.bearer(tenant, "owner"),
-            )
-            assert answer.status_code in {400, 404}, identity
-            assert answer.headers["content-type"] == "application/problem+json"
-            if "%2F" not in identity:  # which is another path
-                assert answer.json()["code"] == "VALIDATION_FAILED"
+    for identity in ("1", "..%2F..", "x" * 500, "%00", f"{ABSENT}'--"):
+        answer = await client.request(
+            operation.method,
+            operation.url(identity),
+            headers=issuer.bearer(tenant, "owner"),
+        )
+        assert answer.status_code in {400, 404}, identity
+        assert answer.headers["content-type"] == "application/problem+json"
+        if "%2F" not in identity:  # which is another path
+            assert answer.json()["code"] == "VALIDATION_FAILED"
 
 
 @pytest.mark.parametrize("operation", WITH_ID, ids=str)
 async def test_what_is_another_tenants_is_what_is_not_there(
-    *, operation: Operation, service: Any, issuer: Issuer, registered: Any
+    *, operation: Operation, client: Any, issuer: Issuer, registered: Any
 ) -> None:
-    async with running(service.app) as client:
-        mine, theirs = await registered(client), await registered(client)
-        made = await client.post(
-            "/api/tenants/invite",
-            json={"email": "grace@example.com"},
-            headers=issuer.bearer(theirs.tenant, "owner"),
+    mine, theirs = await registered(client), await registered(client)
+    made = await client.post(
+        "/api/tenants/invite",
+        json={"email": "grace@example.com"},
+        headers=issuer.bearer(theirs.tenant, "owner"),
+    )
+    foreign_id = made.json()["id"]
+    answers = [
+        await client.request(
+            operation.method,
+            operation.url(identity),
+            headers=issuer.bearer(mine.tenant, "owner"),
         )
-        foreign_id = made.json()["id"]
-        answers = [
-            await client.request(
-                operation.method,
-                operation.url(identity),
-                headers=issuer.bearer(mine.tenant, "owner"),
-            )
-            for identity in (foreign_id, ABSENT)
-        ]
-        still = await client.get(
-            made.headers["location"], headers=issuer.bearer(theirs.tenant, "owner")
-        )
+        for identity in (foreign_id, ABSENT)
+    ]
+    still = await client.get(
+        made.headers["location"], headers=issuer.bearer(theirs.tenant, "owner")
+    )
 
     foreign, absent = (
         plain(answer, identity)
@@ -221,15 +231,14 @@ async def test_what_is_another_tenants_is_what_is_not_there(
 
 @pytest.mark.parametrize("operation", [one for one in CLOSED if one.callers == "people"], ids=str)
 async def test_a_token_of_a_tenant_that_is_not_there_tells_as_little(
-    *, operation: Operation, service: Any, issuer: Issuer
+    *, operation: Operation, client: Any, issuer: Issuer
 ) -> None:
-    async with running(service.app) as client:
-        answers = [
-            await client.request(
-                operation.method, operation.url(), headers=issuer.bearer(tenant, "owner")
-            )
-            for tenant in ("0" * 32, "1" * 32)
-        ]
+    answers = [
+        await client.request(
+            operation.method, operation.url(), headers=issuer.bearer(tenant, "owner")
+        )
+        for tenant in ("0" * 32, "1" * 32)
+    ]
     first, second = (plain(answer, "") for answer in answers)
     assert first == second
     assert first[0] in {200, 400, 404}
@@ -238,33 +247,32 @@ async def test_a_token_of_a_tenant_that_is_not_there_tells_as_little(
 
 
 async def test_an_unknown_token_an_unknown_tenant_and_a_suspended_one_are_alike(
-    service: Any, issuer: Issuer, registered: Any
+    client: Any, issuer: Issuer, registered: Any
 ) -> None:
     operator = issuer.service_token(
         "operator", audience="tenant-service", scopes=("tenants:manage",)
     )
-    async with running(service.app) as client:
-        one, suspended = await registered(client), await registered(client)
+    one, suspended = await registered(client), await registered(client)
+    await client.post(
+        f"/api/tenants/{suspended.tenant}/suspend",
+        headers={"authorization": f"Bearer {operator}"},
+    )
+    answers = [
         await client.post(
-            f"/api/tenants/{suspended.tenant}/suspend",
-            headers={"authorization": f"Bearer {operator}"},
+            "/api/invitations/accept",
+            json={
+                "token": token,
+                "name": "Mallory",
+                "password": "correct horse battery staple",
+            },
         )
-        answers = [
-            await client.post(
-                "/api/invitations/accept",
-                json={
-                    "token": token,
-                    "name": "Mallory",
-                    "password": "correct horse battery staple",
-                },
-            )
-            for token in (
-                f"{one.tenant}.{'x' * 43}",
-                f"{'0' * 32}.{'x' * 43}",
-                f"{suspended.tenant}.{'x' * 43}",
-                "no token at all",
-            )
-        ]
+        for token in (
+            f"{one.tenant}.{'x' * 43}",
+            f"{'0' * 32}.{'x' * 43}",
+            f"{suspended.tenant}.{'x' * 43}",
+            "no token at all",
+        )
+    ]
 
     assert len({plain(answer, "") for answer in answers}) == 1
     assert answers[0].status_code == 404
