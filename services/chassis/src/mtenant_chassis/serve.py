@@ -46,6 +46,7 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port or 0,
+                ws="none",  # nothing here speaks WebSocket
                 log_config=None,
                 access_log=False,
                 server_header=False,
