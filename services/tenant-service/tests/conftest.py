@@ -126,7 +126,7 @@ class AuthService:
             "name": body["name"],
             "role": body["role"],
             "status": "active",
-            "email_verified": True,
+            "email_verified": body.get("email_verified", False),
             "created_at": "2026-01-01T00:00:00Z",
             "last_login_at": None,
             "version": 1,

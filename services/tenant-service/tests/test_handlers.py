@@ -242,7 +242,7 @@ async def create(answer: Answer, password: SecretStr | None = None) -> bool:
     async with ServiceClient("auth-service", "http://auth", transport=transport) as client:
         accounts = Accounts(cast("Chassis", FakeChassis(auth=client)), "acme")
         return await accounts.create(
-            USER, email="a@example.com", name="Ada", role="owner", password=password
+            USER, email="a@example.com", name="Ada", role="owner", password=password, verified=False
         )
 
 
@@ -256,7 +256,7 @@ async def test_an_account_is_asked_for_with_a_password_only_if_there_is_one() ->
 
     assert await create(answer)
     assert await create(answer, SecretStr("correct horse battery"))
-    usual = {"email": "a@example.com", "name": "Ada", "role": "owner", "email_verified": True}
+    usual = {"email": "a@example.com", "name": "Ada", "role": "owner", "email_verified": False}
     assert asked == [usual, {**usual, "password": "correct horse battery"}]
 
 

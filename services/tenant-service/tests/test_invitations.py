@@ -64,6 +64,7 @@ async def test_who_is_invited_gets_a_mail_and_an_account_of_the_role(
         "new_account": True,
     }
     assert auth.users[one.tenant, user]["role"] == "manager"
+    assert auth.users[one.tenant, user]["email_verified"] is True  # the token was in a mail to it
     assert auth.passwords[one.tenant, user] == PASSWORD
     assert (shown.json()["status"], shown.json()["accepted_by"]) == ("accepted", user)
     (invited,) = service.told("TenantUserInvited", one.tenant)

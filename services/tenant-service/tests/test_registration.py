@@ -65,6 +65,7 @@ async def test_an_organization_is_registered_with_schema_owner_event_and_login_c
     assert remains(place, asked["subdomain"], said["tenant"]) == ALL
     (owner,) = auth.of(said["tenant"])
     assert (owner["id"], owner["role"]) == (said["owner_id"], "owner")
+    assert owner["email_verified"] is False  # anybody may have typed it
     assert list(auth.passwords.values()) == [asked["owner"]["password"]]
     (created,) = service.told("TenantCreated", said["tenant"])
     assert created.subdomain == asked["subdomain"]

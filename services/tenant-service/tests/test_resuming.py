@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from mtenant_chassis.testing import Place, running
+from mtenant_chassis.testing import Place, RecordingEvents, running
+from mtenant_config import ConfigError
 from mtenant_database import migrate
 from mtenant_errors import ServiceUnavailable
-from tenant_service import worker
+from tenant_service import create, worker
 from tenant_service.handlers import registration as handler
 from tenant_service.handlers.registration import Registrar
 
@@ -124,7 +125,7 @@ async def test_what_keeps_failing_is_given_up_and_leaves_nothing(
         answer = await client.post("/api/tenants/register", json=asked)
         assert answer.status_code == 202
         place.rows(
-            "update shared.registrations set created_at = now() - interval '2 hours'"
+            "update shared.registrations set created_at = now() - interval '2 days'"
             f" where subdomain = '{name}'"
         )
         make_due(place, name)
@@ -210,6 +211,33 @@ async def test_what_is_over_long_ago_is_forgotten(
 
     assert status.status_code == 404
     assert remains(place, asked["subdomain"], answer.json()["tenant"]) == list(TABLES)
+
+
+async def test_a_worker_that_fails_goes_on(
+    service: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any
+) -> None:
+    turns: list[int] = []
+    real = Registrar.take_over
+
+    async def fails_first(self: Registrar) -> bool:
+        turns.append(1)
+        if len(turns) == 1:
+            raise ServiceUnavailable("the database is away")
+        return await real(self)
+
+    monkeypatch.setattr(Registrar, "take_over", fails_first)
+    async with running(service.app):
+        await eventually(lambda: len(turns) > 2)
+
+
+async def test_without_a_secret_of_its_own_the_service_does_not_start(
+    place: Place, service: Any
+) -> None:
+    settings = place.settings("tenant-service", services={"auth-service": "http://auth"})
+    app = create(settings, service.own, events=RecordingEvents().open)
+    with pytest.raises(ConfigError, match="SERVICE_CLIENT_SECRET"):
+        async with running(app):
+            pass
 
 
 CRASHES = [(step, when) for step in STEPS for when in ("before", "after")]

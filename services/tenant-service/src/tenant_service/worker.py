@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from mtenant_chassis import Chassis
+from mtenant_config import ConfigError, Problem
 from mtenant_logger import get_logger
 from tenant_service.handlers.lifecycle import Lifecycle
 from tenant_service.handlers.registration import Registrar
@@ -59,7 +60,14 @@ class Worker:
 
 @asynccontextmanager
 async def working(chassis: Chassis, own: TenantServiceSettings) -> AsyncIterator[Worker]:
-    """Run a worker as long as the app runs."""
+    """Run a worker as long as the app runs.
+
+    Raises:
+        ConfigError: Nothing could be registered: auth-service would not know who asks.
+    """
+    if chassis.settings.auth.client_secret is None:
+        why = "missing, expected the secret by which auth-service knows this service"
+        raise ConfigError([Problem("SERVICE_CLIENT_SECRET", "missing", why)])
     worker = Worker(chassis, own)
     task = asyncio.create_task(worker.run(), name="tenant-service worker")
     try:

@@ -23,7 +23,7 @@ LEASE: Final = timedelta(minutes=2)
 ATTEMPT: Final = 90.0
 """Seconds that an attempt may take: well within the lease."""
 
-PATIENCE: Final = timedelta(hours=1)
+PATIENCE: Final = timedelta(hours=24)
 """After which a registration that keeps failing is given up, and what there is of it removed."""
 
 REMEMBERED: Final = timedelta(hours=24)

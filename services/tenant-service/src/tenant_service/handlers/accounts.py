@@ -33,26 +33,30 @@ class Accounts:
         self._tenant = tenant
 
     async def create(
-        self, user: UUID, *, email: str, name: str, role: str, password: SecretStr | None
+        self,
+        user: UUID,
+        *,
+        email: str,
+        name: str,
+        role: str,
+        password: SecretStr | None,
+        verified: bool,
     ) -> bool:
         """Make an account, or find that it was made before.
 
         Args:
             user: Its id, chosen by this service.
-            email: Its address, which its owner has shown to read, or is trusted with.
+            email: Its address.
             name: Of the person.
             role: In the tenant.
             password: None: auth-service asks for one by mail.
+            verified: Whether the person has shown to read what is sent to the address.
 
         Returns:
             False if another account has the address.
         """
-        body: dict[str, object] = {
-            "email": email,
-            "name": name,
-            "role": role,
-            "email_verified": True,
-        }
+        about = {"email": email, "name": name, "role": role}
+        body: dict[str, object] = {**about, "email_verified": verified}
         if password is not None:
             body["password"] = password.get_secret_value()
         try:

@@ -212,6 +212,7 @@ class Invitations:
                 name=name,
                 role=claimed.role,
                 password=password,
+                verified=True,  # the token was in a mail to it
             )
             if made:
                 return str(claimed.user_id), True

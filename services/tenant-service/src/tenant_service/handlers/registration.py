@@ -202,6 +202,7 @@ class Registrar:
             name=one.owner_name,
             role="owner",
             password=password,
+            verified=False,  # anybody may have typed it: auth-service asks
         )
         if not made:
             raise RuntimeError("somebody else has an account in a tenant that nobody knows")
