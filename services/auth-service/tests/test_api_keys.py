@@ -152,3 +152,15 @@ async def test_what_is_no_scope_is_refused(standing: Any, acme: str, scopes: lis
     )
 
     assert answer.status_code == 400
+
+
+async def test_days_are_a_whole_number(standing: Any, acme: str) -> None:
+    ada = await standing.person(acme)
+    statuses = {}
+    for days in (30, 30.0, 0, -1, 3651, 1.5, True, "30", 1e300):
+        body = {"name": "x", "scopes": ["users:read"], "expires_in_days": days}
+        answer = await standing.http.post(PATH, headers=ada.bearer, json=body)
+        statuses[repr(days)] = answer.status_code
+
+    assert [days for days, status in statuses.items() if status == 201] == ["30", "30.0"]
+    assert set(statuses.values()) == {201, 400}
