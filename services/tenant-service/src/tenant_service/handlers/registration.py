@@ -249,7 +249,7 @@ class Registrar:
             await registrations.admit(tx)
             found = await registrations.find(tx, one.id)
         log.warning("a registration was taken over", registration=str(one.id))
-        if found is None or found.state == "failed":
+        if found is None or found.state in {"abandoning", "failed"}:
             await self._drop(one.tenant)
 
     async def _drop(self, tenant: str) -> None:
