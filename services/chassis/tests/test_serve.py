@@ -265,7 +265,7 @@ def test_a_port_that_is_taken_is_told(program: Path, environ: dict[str, str]) ->
         port = str(taken.getsockname()[1])
         status, out, _ = command(program, {**environ, "PORT": port})
 
-    assert status == 3
+    assert status in {1, 3}
     assert port in out
 
 

@@ -79,7 +79,7 @@ def run(app: FastAPI, settings: Settings) -> int:
         The exit status: 0, or 3 if the app did not start; why is in the log.
 
     Raises:
-        SystemExit: With 3: the port is taken.
+        SystemExit: The port is taken; with 1 or 3, as uvicorn has it.
     """
     server = Server(app, settings)
     server.run()
