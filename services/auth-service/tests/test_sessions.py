@@ -66,6 +66,43 @@ async def test_a_session_of_somebody_else_is_like_one_that_is_not_there(
     assert (await world.refresh(bob.refresh)).status_code == 200
 
 
+async def test_the_token_of_a_session_that_is_over_sees_and_ends_nothing(
+    world: Any, acme: str
+) -> None:
+    ada = await world.person(acme)
+    thief = await world.again(ada)
+    key = {"name": "k", "scopes": ["users:read"]}
+    made = await world.http.post("/api/auth/api-keys", headers=ada.bearer, json=key)
+    sessions = await listed(world, ada)
+    await world.http.delete(f"{PATH}?keep_current=true", headers=ada.bearer)
+    (own,) = (one["id"] for one in sessions if one["current"])
+
+    answers = [
+        await world.http.request(method, url, headers=thief.bearer, json=body)
+        for method, url, body in (
+            ("GET", PATH, None),
+            ("DELETE", PATH, None),
+            ("DELETE", f"{PATH}/{own}", None),
+            ("GET", "/api/auth/api-keys", None),
+            ("POST", "/api/auth/api-keys", key),
+            ("DELETE", f"/api/auth/api-keys/{made.json()['id']}", None),
+            ("GET", "/api/auth/profile", None),
+            ("PATCH", "/api/auth/profile", {"name": "Eve"}),
+            (
+                "POST",
+                "/api/auth/change-password",
+                {"current_password": "x", "new_password": "a longer password"},
+            ),
+        )
+    ]
+
+    assert {(one.status_code, one.json()["code"]) for one in answers} == {(401, "TOKEN_INVALID")}
+    assert (await world.refresh(ada.refresh)).status_code == 200
+    assert (
+        len((await world.http.get("/api/auth/api-keys", headers=ada.bearer)).json()["items"]) == 1
+    )
+
+
 async def test_every_session_is_ended(world: Any, acme: str) -> None:
     ada, bob = await world.person(acme), await world.person(acme)
     phone = await world.again(ada)

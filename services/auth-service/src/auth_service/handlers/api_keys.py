@@ -8,11 +8,10 @@ from uuid import UUID, uuid4
 
 from auth_service.domain.api_key import ApiKeyId, new_secret
 from auth_service.domain.errors import ApiKeyNotFound
+from auth_service.handlers import profile
 from auth_service.queries import api_keys as queries
-from auth_service.queries import users
 from auth_service.queries.api_keys import ApiKey
 from mtenant_chassis import AuditTrail
-from mtenant_chassis.auth import InvalidToken
 from mtenant_database import Tenant, Transaction
 
 
@@ -56,8 +55,7 @@ async def make(
         InvalidToken: The session is over. Its token lives a little longer, and must not become a key
             that lives for ever.
     """
-    if await users.in_session(tx, user_id, session) is None:
-        raise InvalidToken(internal="its session is over")
+    await profile.read(tx, user_id, session)
     secret, digest = new_secret()
     key = await queries.add(
         tx, uuid4(), user_id, name=name, digest=digest, scopes=scopes, lifetime=lifetime
@@ -67,17 +65,26 @@ async def make(
     return MadeKey(key, ApiKeyId(tx.tenant or "", key.id).text, secret)
 
 
-async def list_keys(tenant: Tenant, user_id: UUID) -> list[ApiKey]:
-    """Return the keys of a user that work."""
+async def list_keys(tenant: Tenant, user_id: UUID, session: UUID) -> list[ApiKey]:
+    """Return the keys of a user that work.
+
+    Raises:
+        InvalidToken: The session is over.
+    """
+    await profile.read(tenant, user_id, session)
     return await queries.of_user(tenant, user_id)
 
 
-async def revoke(tx: Transaction, key_id: UUID, user_id: UUID, *, audit: AuditTrail) -> None:
+async def revoke(
+    tx: Transaction, user_id: UUID, session: UUID, key_id: UUID, *, audit: AuditTrail
+) -> None:
     """End a key; tokens that it got live up to ten minutes more where nobody asks.
 
     Raises:
+        InvalidToken: The session is over.
         ApiKeyNotFound: The user has no such key.
     """
+    await profile.read(tx, user_id, session)
     if not await queries.revoke(tx, key_id, user_id):
         raise ApiKeyNotFound
     await audit.record(tx, "api_key.revoked", "api_key", key_id)

@@ -7,10 +7,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from auth_service.domain import mail
-from auth_service.domain.errors import InvalidCredentials, PasswordWrong, ResetTokenInvalid
+from auth_service.domain.errors import PasswordWrong, ResetTokenInvalid
 from auth_service.domain.event import UserPasswordReset
 from auth_service.domain.one_time_token import RESET_LIFETIME, new_token, read_token
 from auth_service.domain.password import check_new
+from auth_service.handlers import profile
 from auth_service.handlers.login import Device, find
 from auth_service.queries import reset_tokens, sessions, users
 from auth_service.queries.users import User
@@ -99,12 +100,10 @@ async def change(
     Raises:
         PasswordWrong: The present one is another.
         PasswordWeak: The new one is.
-        InvalidCredentials: The session is over.
+        InvalidToken: The session is over.
         RateExceeded: Too many were tried.
     """
-    user = await users.in_session(tenant, user_id, session)
-    if user is None:
-        raise InvalidCredentials
+    user = await profile.read(tenant, user_id, session)
     await service.chassis.limits.take(service.limits.account, tenant.id, user.email)
     if not await service.passwords.verify(user.password_hash, current):
         raise PasswordWrong

@@ -9,16 +9,17 @@ from auth_service.queries.users import User
 from mtenant_chassis import AuditTrail
 from mtenant_chassis.auth import InvalidToken
 from mtenant_chassis.etag import Condition
-from mtenant_database import Tenant, Transaction
+from mtenant_database import Transaction, Verbs
 
 
-async def read(tenant: Tenant, user_id: UUID, session: UUID) -> User:
+async def read(db: Verbs, user_id: UUID, session: UUID) -> User:
     """Return the caller's account.
 
     Raises:
-        InvalidToken: The session is over, or the account disabled: the token lives a little longer.
+        InvalidToken: The session is over, or the account disabled: the token lives a little longer, and
+            whoever has it sees and changes nothing of the person any more.
     """
-    user = await users.in_session(tenant, user_id, session)
+    user = await users.in_session(db, user_id, session)
     if user is None:
         raise InvalidToken(internal="its session is over")
     return user
@@ -39,9 +40,8 @@ async def rename(
         InvalidToken: The session is over.
         VersionMismatch: The profile is not the one that was read.
     """
-    found = await users.lock(tx, user_id)
-    if found is None or await users.in_session(tx, user_id, session) is None:
-        raise InvalidToken(internal="its session is over")
+    await users.lock(tx, user_id)
+    found = await read(tx, user_id, session)
     if_match.check(found.version)
     user = await users.rename(tx, user_id, name)
     before, after = {"name": found.name}, {"name": name}

@@ -83,13 +83,14 @@ async def make(body: NewKey, person: CurrentPerson, tx: Tx, audit: Audit, _: NoS
 @router.get("", dependencies=[authenticated()])
 async def list_keys(person: CurrentPerson, tenant: Tenant) -> ApiKeys:
     """List the caller's keys."""
-    return ApiKeys(items=[_shown(row) for row in await handlers.list_keys(tenant, person.id)])
+    found = await handlers.list_keys(tenant, person.id, person.session)
+    return ApiKeys(items=[_shown(row) for row in found])
 
 
 @router.delete("/{key_id}", status_code=204, dependencies=[authenticated()])
 async def revoke(key_id: UUID, person: CurrentPerson, tx: Tx, audit: Audit) -> None:
     """End a key of the caller."""
-    await handlers.revoke(tx, key_id, person.id, audit=audit)
+    await handlers.revoke(tx, person.id, person.session, key_id, audit=audit)
 
 
 def _shown(row: Row) -> ApiKey:

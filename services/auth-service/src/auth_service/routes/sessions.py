@@ -38,7 +38,7 @@ class Sessions(BaseModel):
 @router.get("", dependencies=[authenticated()])
 async def list_sessions(person: CurrentPerson, tenant: Tenant) -> Sessions:
     """List where the caller is logged in."""
-    found = await handlers.list_sessions(tenant, person.id)
+    found = await handlers.list_sessions(tenant, person.id, person.session)
     return Sessions(
         items=[
             Session(
@@ -64,8 +64,9 @@ async def revoke_all(
     keep_current: Annotated[bool, Query(description="whether this one stays")] = False,
 ) -> None:
     """End every session of the caller."""
-    but = person.session if keep_current else None
-    await handlers.revoke_all(service, tenant, person.id, but=but, audit=audit)
+    await handlers.revoke_all(
+        service, tenant, person.id, person.session, keep=keep_current, audit=audit
+    )
 
 
 @router.delete("/{session_id}", status_code=204, dependencies=[authenticated()])
@@ -77,4 +78,6 @@ async def revoke_one(
     audit: Audit,
 ) -> None:
     """End one session of the caller."""
-    await handlers.revoke_one(service, tenant, person.id, session_id, audit=audit)
+    await handlers.revoke_one(
+        service, tenant, person.id, person.session, session=session_id, audit=audit
+    )
