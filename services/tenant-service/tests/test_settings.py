@@ -53,6 +53,9 @@ async def test_settings_have_defaults_a_version_and_a_schema(
         {"locale": "english"},
         {"unknown": 1},
         {"open_registration": "perhaps"},
+        {"open_registration": "true"},
+        {"open_registration": 0},
+        {"locale": None},
     ],
 )
 async def test_settings_that_make_no_sense_are_refused(

@@ -43,7 +43,7 @@ Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), Field(exampl
 class Stored(BaseModel):
     """Values of a row of JSON: what the row does not say has its default."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)  # 0 is no boolean
 
     @classmethod
     def of_row(cls, values: Mapping[str, Any]) -> Self:

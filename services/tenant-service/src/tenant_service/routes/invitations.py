@@ -44,7 +44,7 @@ Token = Annotated[SecretStr, Field(min_length=1, max_length=128)]
 class NewInvitation(BaseModel):
     """Who is invited, and as what."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     email: Email
     role: Role = "member"
 
@@ -73,7 +73,7 @@ class InvitationView(BaseModel):
 class Acceptance(BaseModel):
     """What somebody who is invited says; name and password are those of the account that is made."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     token: Token
     name: Name
     password: NewPassword
@@ -95,7 +95,7 @@ class Accepted(BaseModel):
 class TokenQuestion(BaseModel):
     """A token of an invitation."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     token: Token
 
 

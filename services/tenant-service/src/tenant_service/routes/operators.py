@@ -22,7 +22,7 @@ TenantId = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_]{0,55}$")]
 class ChosenPlan(BaseModel):
     """The plan of an organization from now on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     plan: PlanName
 
 

@@ -70,14 +70,14 @@ class OrganizationView(BaseModel):
 class Rename(BaseModel):
     """What an organization is called from now on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     name: Name
 
 
 class Move(BaseModel):
     """Where an organization is found from now on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     subdomain: Subdomain
 
 

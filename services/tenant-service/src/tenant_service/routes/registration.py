@@ -34,7 +34,7 @@ ASK = RateLimit("register-ask", most=120, seconds=60)
 class NewOwner(BaseModel):
     """The first user of an organization."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     email: Email
     name: Name
     password: NewPassword
@@ -43,7 +43,7 @@ class NewOwner(BaseModel):
 class NewOrganization(BaseModel):
     """What is registered."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     name: Name
     subdomain: Subdomain
     owner: NewOwner
