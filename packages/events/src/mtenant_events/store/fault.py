@@ -22,6 +22,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege) as exc:
-        raise OutboxNotInstalled(internal=exc.diag.message_primary) from exc
+        raise OutboxNotInstalled(
+            internal=f"{exc.diag.message_primary}: run `mtenant-events outbox install`, or"
+            " `mtenant-db migrate up` with the files of `mtenant-events outbox files`"
+        ) from exc
     except psycopg.Error as exc:
-        raise OutboxUnavailable(internal=exc.diag.message_primary or type(exc).__name__) from exc
+        raise OutboxUnavailable(internal=exc.diag.message_primary or str(exc)) from exc
