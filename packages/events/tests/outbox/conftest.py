@@ -137,19 +137,19 @@ class Carrier:
     """Publishes by bare nats-py, so that what is tested is the relay; fails when it is told to."""
 
     def __init__(self, client: nats.NATS) -> None:
-        self._client = client
+        self.client = client
         self._inbox = client.new_inbox()
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
         self._sent = itertools.count()
         self.fails: Callable[[Message], bool] = lambda message: False
-        self.calls: list[int] = []
+        self.published = 0
 
     @property
     def connected(self) -> bool:
-        return self._client.is_connected
+        return self.client.is_connected
 
     async def open(self) -> None:
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._answered)
+        await self.client.subscribe(f"{self._inbox}.*", cb=self._answered)
 
     async def _answered(self, message: Msg) -> None:
         if (future := self._waiting.pop(message.subject.rpartition(".")[2], None)) is not None:
@@ -158,7 +158,6 @@ class Carrier:
     async def publish_many(
         self, messages: Sequence[Message], *, window: int = 256
     ) -> list[PublishResult | AppError]:
-        self.calls.append(len(messages))
         answers = []
         for message in messages:
             token, future = str(next(self._sent)), asyncio.get_running_loop().create_future()
@@ -166,8 +165,9 @@ class Carrier:
             if self.fails(message):
                 future.cancel()
                 continue
+            self.published += 1
             self._waiting[token] = future
-            await self._client.publish(
+            await self.client.publish(
                 message.subject,
                 message.body,
                 reply=f"{self._inbox}.{token}",
