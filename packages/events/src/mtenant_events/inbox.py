@@ -98,6 +98,6 @@ class Inbox:
         while True:
             async with begin() as tx:
                 ((some,),) = await tx.fetch_all(_PURGE, [older_than, _CHUNK])
-            gone += some
+            gone += int(some)
             if some < _CHUNK:
                 return gone

@@ -17,6 +17,7 @@ from mtenant_events.store.errors import TransactionRequired
 
 Key = str | int | UUID
 
+_LONGEST_KEY: Final = 512  # bytes; it has to fit into an index
 _ADD: Final = (
     "INSERT INTO eventing.outbox (tenant, key, subject, headers, body)"
     " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]::jsonb[], %s::bytea[])"
@@ -75,7 +76,7 @@ class Outbox:
         added = [self._event(event, tenant) for event in events]
         if not added:
             return added
-        keys = [str(event.subject or event.id) if key is None else str(key) for event in added]
+        keys = [_key_of(event) if key is None else _check_key(str(key)) for event in added]
         messages = [
             encode(event, self._config, key=key) for event, key in zip(added, keys, strict=True)
         ]
@@ -120,6 +121,18 @@ def _tenant_of(tx: Executor) -> str | None:
         internal=f"{type(tx).__name__} is no transaction: pass the `tx` of"
         " `async with handle.transaction() as tx`"
     )
+
+
+def _key_of(event: Event[Any]) -> str:
+    # A subject that is no key is a text for people: such events have an order of their own, none.
+    subject = event.subject or event.id
+    return subject if len(subject.encode()) <= _LONGEST_KEY else event.id
+
+
+def _check_key(key: str) -> str:
+    if not 0 < len(key.encode()) <= _LONGEST_KEY or "\0" in key:
+        raise ValueError(f"a key is 1 to {_LONGEST_KEY} bytes, and none of them is NUL")
+    return key
 
 
 def _lock(tenant: str, key: str) -> int:

@@ -13,9 +13,9 @@ from typing import Final, Self
 
 import backoff
 from mtenant_events.abc import Transport
-from mtenant_events.event import Message
+from mtenant_events.event import Message, PublishResult
 
-from mtenant_errors import AppError
+from mtenant_errors import AppError, from_exception
 from mtenant_events.store.errors import OutboxNotInstalled, OutboxUnavailable
 from mtenant_events.store.queue import OutboxQueue
 from mtenant_events.store.row import Failure, Row
@@ -36,6 +36,7 @@ LONGEST_DELAY: Final = 60.0
 POLL: Final = 1.0
 """Seconds between two looks without any hint."""
 
+_LONGEST_TEXT: Final = 500
 _GLANCE: Final = 0.1  # seconds between two looks at whether NATS is still there
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Relay:
         self._listen = listen
         self._wakeup = Wakeup(POLL)
         self._stopping = asyncio.Event()
+        self._waits = _waits()
         self._task: asyncio.Task[None] | None = None
         self.lag = 0.0
 
@@ -108,19 +110,16 @@ class Relay:
 
     async def run(self) -> None:
         """Carry until `stop` is called. A lost connection is made again, however long it takes."""
-        waits = _waits()
         while not self._stopping.is_set():
             try:
                 async with self._queue:
-                    waits = _waits()
                     await self._serve()
             except (OutboxUnavailable, OutboxNotInstalled) as exc:
-                wait = next(waits)
+                wait = next(self._waits)
                 logger.warning("the outbox cannot be read, again in %.1f s: %s", wait, exc.internal)
                 await self._pause(wait)
 
     async def _serve(self) -> None:
-        waits = _waits()
         while not self._stopping.is_set():
             if not self._transport.connected:
                 # Not a batch: it would hold its locks and its transaction for nothing.
@@ -128,16 +127,14 @@ class Relay:
                 continue
             batch = await self._queue.take(BATCH)
             self.lag = batch.lag
-            if not batch.rows:
-                if batch.more:
-                    self.wake()  # another relay is at work on them, and may die of it
+            if batch.rows and not await self._carry(batch.rows):
+                await self._pause(next(self._waits))
+                continue
+            self._waits = _waits()
+            if not batch.rows and batch.more:
+                self.wake()  # another relay is at work on them, and may die of it
+            if not (batch.rows and batch.more):
                 await self._rest()
-            elif await self._carry(batch.rows):
-                waits = _waits()
-                if not batch.more:
-                    await self._rest()
-            else:
-                await self._pause(next(waits))
 
     async def _rest(self) -> None:
         if self._listen:
@@ -177,6 +174,17 @@ class Relay:
         await self._queue.finish(sent, failed)
         return bool(sent)
 
+    async def _send(self, rows: Sequence[Row]) -> Sequence[PublishResult | AppError]:
+        messages = [Message(row.subject, row.headers, row.body) for row in rows]
+        try:
+            return await self._transport.publish_many(messages)
+        except Exception as exc:
+            # One of them is nothing that can be published, such as a row made by hand. It must not
+            # stop the others.
+            if len(rows) == 1:
+                return [from_exception(exc)]
+            return [result for row in rows for result in await self._send([row])]
+
     async def _publish(self, rows: Sequence[Row], sent: list[Row], failed: list[Failure]) -> None:
         """Publish rows of one key one after the other, and those of different keys at once.
 
@@ -188,13 +196,13 @@ class Relay:
             keys.setdefault((row.tenant, row.key), deque()).append(row)
         while keys:
             heads = [waiting[0] for waiting in keys.values()]
-            results = await self._transport.publish_many([_message(row) for row in heads])
+            results = await self._send(heads)
             for row, result in zip(heads, results, strict=True):
                 key = row.tenant, row.key
                 if isinstance(result, AppError):
                     del keys[key]
                     if self._transport.connected:
-                        failed.append(Failure(row, str(result), _delay(row.attempts)))
+                        failed.append(Failure(row, _text(result), _delay(row.attempts)))
                     continue
                 sent.append(row)
                 keys[key].popleft()
@@ -202,8 +210,9 @@ class Relay:
                     del keys[key]
 
 
-def _message(row: Row) -> Message:
-    return Message(row.subject, row.headers, row.body)
+def _text(error: AppError) -> str:
+    # A text of PostgreSQL has no NUL; and one that could not be stored would stop the relay.
+    return f"{error.code}: {error.internal or error.message}".replace("\0", "")[:_LONGEST_TEXT]
 
 
 def _delay(attempts: int) -> float:

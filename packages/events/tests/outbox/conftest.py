@@ -23,7 +23,9 @@ from urllib.parse import urlsplit
 import nats
 import psycopg
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.api import StreamConfig
 
 from mtenant_errors import AppError, InternalServerError, ServiceUnavailable
 from mtenant_events.event import Message, PublishResult
@@ -136,7 +138,7 @@ def place_on() -> Callable[[str], Place]:
 class Carrier:
     """Publishes by bare nats-py, so that what is tested is the relay; fails when it is told to."""
 
-    def __init__(self, client: nats.NATS) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
         self._inbox = client.new_inbox()
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
@@ -146,7 +148,7 @@ class Carrier:
 
     @property
     def connected(self) -> bool:
-        return self.client.is_connected
+        return bool(self.client.is_connected)
 
     async def open(self) -> None:
         await self.client.subscribe(f"{self._inbox}.*", cb=self._answered)
@@ -204,10 +206,10 @@ class Stream:
             error_cb=_ignore,
         )
         try:
-            settings = {"duplicate_window": 600, "storage": "file"} | settings
-            await client.jetstream().add_stream(
-                name=self.name, subjects=[f"{self.name}.>"], **settings
+            config = StreamConfig(
+                name=self.name, subjects=[f"{self.name}.>"], duplicate_window=600, **settings
             )
+            await client.jetstream().add_stream(config)
             carrier = Carrier(client)
             await carrier.open()
             yield carrier

@@ -52,7 +52,7 @@ async def _consume() -> None:
 
 async def _handle(conn: psycopg.AsyncConnection, message: Msg) -> None:
     tenant = message.subject.split(".")[1]
-    event_id = message.headers["Nats-Msg-Id"]
+    event_id = (message.headers or {})["Nats-Msg-Id"]
     async with conn.transaction():
         await conn.execute(f"set local search_path to tenant_{tenant}, pg_temp")
         tx = PsycopgTransaction(conn, tenant=tenant)

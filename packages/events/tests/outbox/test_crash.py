@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from nats.js.api import ConsumerConfig
 
-from mtenant_devstack import Stack
+from mtenant_devstack import Server, Stack
 
 PROGRAM = Path(__file__).with_name("crash_program.py")
 TENANTS = ("acme", "blue", "cyan")
@@ -121,7 +121,7 @@ def test_every_committed_change_has_one_effect_and_no_other_has_any(
             pause = WRITERS * kills * (MEAN_WAIT + MEAN_ABSENCE) / transactions
             writing = Writing(place, stream.name, chance, transactions, pause)
             writers = [asyncio.create_task(writing.work(n)) for n in range(WRITERS)]
-            victims = [*processes, servers.nats, servers.postgres]
+            victims: list[Process | Server] = [*processes, servers.nats, servers.postgres]
             for n in range(kills):
                 await asyncio.sleep(chance.uniform(0, 2 * MEAN_WAIT))
                 # Each of them is killed, however few the kills are.

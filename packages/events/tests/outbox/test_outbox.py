@@ -173,6 +173,17 @@ def test_the_key_is_the_events_subject_and_else_its_id(place: Any) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("key", ["", "x" * 513, "\u00e4" * 257, "a\0b"])
+def test_a_key_that_no_index_could_hold_is_refused(place: Any, key: str) -> None:
+    async def main() -> None:
+        async with _transaction(place) as tx:
+            with pytest.raises(ValueError, match="a key is 1 to 512 bytes"):
+                await Outbox(CONFIG).add(tx, _event(), key=key)
+            await Outbox(CONFIG).add(tx, _event(), key="x" * 512)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_ordered_makes_the_second_writer_of_a_key_wait_and_no_other(
     place: Any, *, ordered: bool

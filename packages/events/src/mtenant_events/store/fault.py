@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
 
 import psycopg
 from psycopg import errors
@@ -11,16 +13,23 @@ from psycopg import errors
 from mtenant_events.store.errors import OutboxNotInstalled, OutboxUnavailable
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise this package's errors for psycopg's, which may quote a row.
+ANSWER_TIMEOUT: Final = 30.0
+"""Seconds for what takes milliseconds. A server that has vanished from the network says nothing at all."""
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Raise this package's errors for psycopg's, and bound the time that it takes.
 
     Raises:
         OutboxNotInstalled: A table is not there, or the role may not use it.
         OutboxUnavailable: Anything else; it may be tried again.
     """
     try:
-        yield
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            yield
+    except TimeoutError as exc:
+        raise OutboxUnavailable(internal="the database does not answer") from exc
     except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege) as exc:
         raise OutboxNotInstalled(
             internal=f"{exc.diag.message_primary}: run `mtenant-events outbox install`, or"

@@ -44,7 +44,7 @@ class OutboxQueue:
             OutboxUnavailable: There is no connection.
             OutboxNotInstalled: There is no outbox, or the role may not use it.
         """
-        with translated():
+        async with translated():
             # Nothing is prepared: the next transaction may have another server's connection.
             self._conn = await AsyncConnection.connect(
                 self._conninfo, autocommit=True, prepare_threshold=None
@@ -76,7 +76,7 @@ class OutboxQueue:
         Raises:
             OutboxUnavailable: The connection is lost.
         """
-        with translated():
+        async with translated():
             cursor = await self._connected.execute(statements.take(size, self._first))
             cursor.nextset()  # BEGIN
             cursor.nextset()  # the settings
@@ -89,7 +89,8 @@ class OutboxQueue:
         if last is not None:
             self._first = (last + 1) % statements.SHARDS
         rows = tuple(Row(*columns[:_ROW]) for columns in found)
-        more = unclaimed or len(rows) == size or any(columns[_ROW] for columns in found)
+        full = len(rows) == size or sum(len(row.body) for row in rows) >= statements.MOST_BYTES
+        more = unclaimed or full or any(columns[_ROW] for columns in found)
         return Batch(rows, more, lag)
 
     async def finish(self, sent: Iterable[Row], failed: Iterable[Failure]) -> None:
@@ -98,7 +99,7 @@ class OutboxQueue:
         Raises:
             OutboxUnavailable: The connection is lost. The rows are still there.
         """
-        with translated():
+        async with translated():
             await self._connected.execute(statements.finish(sent, failed))
 
     async def status(self) -> OutboxStatus:
@@ -107,10 +108,9 @@ class OutboxQueue:
         Raises:
             OutboxUnavailable: The connection is lost.
         """
-        with translated():
-            async with self._connected.transaction():
-                await self._connected.execute(statements.RELAY)
-                return OutboxStatus(*await _only(await self._connected.execute(statements.STATUS)))
+        async with translated(), self._connected.transaction():
+            await self._connected.execute(statements.RELAY)
+            return OutboxStatus(*await _only(await self._connected.execute(statements.STATUS)))
 
     @contextmanager
     def listening(self, wake: Callable[[], object]) -> Iterator[None]:

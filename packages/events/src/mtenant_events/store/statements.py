@@ -18,15 +18,28 @@ SHARDS: Final = 16
 MOST_SHARDS: Final = SHARDS // 2
 """How many of them one batch takes: a second relay finds the other half."""
 
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""How much one batch takes, but for its last row: it is all in memory at once."""
+
+STALE: Final = "30s"
+"""After how long the server ends a batch that nobody goes on with, and frees its locks."""
+
 LOCK_CLASS: Final = 0x6D746576
 """The first key of the relays' advisory locks ("mtev"); the second is the shard's number."""
 
 # The plans must not depend on statistics, which of a queue are always old: empty when they were
 # taken, and a flood now. Every access is by the primary key, or by a row's place.
-_BEGIN: Final = """\
-BEGIN;
-SELECT set_config('mtenant.relay', 'on', true), set_config('enable_seqscan', 'off', true),
-  set_config('synchronous_commit', 'off', true)"""
+#
+# READ WRITE, because a standby would let us read, publish, and not delete. A row whose deletion is lost
+# in a crash of the server is published again under its message id, so the commit need not reach the
+# disk. A relay whose machine is gone holds its locks until the server notices.
+_BEGIN: Final = sql.SQL("""\
+BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;
+SELECT set_config('search_path', 'pg_catalog, pg_temp', true),
+  set_config('mtenant.relay', 'on', true),
+  set_config('synchronous_commit', 'off', true),
+  set_config('enable_seqscan', 'off', true),
+  set_config('idle_in_transaction_session_timeout', {stale}, true)""")
 
 # From tenant to tenant along the primary key, so that it costs a step a tenant and not a step a row.
 # The lock is tried in a statement of its own: the next one's snapshot is taken after it was granted,
@@ -54,7 +67,7 @@ SELECT set_config('mtenant.relay_tenants', coalesce(array_agg(tenant)
 FROM waiting""")
 
 # Of each tenant as many rows as it may have, oldest first; then a row of each in turn, until the
-# batch is full. What is taken of a tenant is so always the beginning of what it has, which keeps the
+# batch is full, by rows or by bytes. What is taken of a tenant is so always the beginning of what it has, which keeps the
 # order. A row is left out as long as an earlier one of its key is delayed.
 _PICK: Final = sql.SQL("""\
 WITH waiting AS (
@@ -71,9 +84,12 @@ WITH waiting AS (
           AND d.delayed_until > now())
     ORDER BY o.id LIMIT waiting.share) o
   ORDER BY turn, id LIMIT {size}
+), fitting AS (
+  SELECT *, sum(octet_length(body)) OVER (ORDER BY turn, id) - octet_length(body) AS before
+  FROM batch
 )
 SELECT place::text, id, tenant, key, subject, headers, body, attempts, turn = share
-FROM batch ORDER BY id""")
+FROM fitting WHERE before < {bytes} ORDER BY id""")
 
 # By place, which needs no index and no plan; the id is looked at too, should the place have been
 # vacuumed and used again.
@@ -109,8 +125,8 @@ def take(size: int, first: int) -> sql.Composed:
         lock=sql.Literal(LOCK_CLASS),
         most=sql.Literal(MOST_SHARDS),
     )
-    pick = _PICK.format(size=sql.Literal(size))
-    return sql.SQL("; ").join([sql.SQL(_BEGIN), claim, pick])
+    pick = _PICK.format(size=sql.Literal(size), bytes=sql.Literal(MOST_BYTES))
+    return sql.SQL("; ").join([_BEGIN.format(stale=sql.Literal(STALE)), claim, pick])
 
 
 def finish(sent: Iterable[Row], failed: Iterable[Failure]) -> sql.Composed:

@@ -12,7 +12,7 @@ GRANT USAGE ON SCHEMA eventing TO PUBLIC;
 CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY,
     tenant text COLLATE "C" NOT NULL CHECK (tenant ~ '^[a-z0-9][a-z0-9_]{0,55}$'),
-    key text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 512),
     subject text NOT NULL,
     headers jsonb NOT NULL,
     body bytea NOT NULL,
