@@ -6,16 +6,17 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import backoff
-from mtenant_events.abc import Transport
-from mtenant_events.event import Message, PublishResult
 
 from mtenant_errors import AppError, from_exception
+from mtenant_events.abc import Transport
+from mtenant_events.batch_span import batch_span
+from mtenant_events.event import Message, PublishResult
 from mtenant_events.store.errors import OutboxNotInstalled, OutboxUnavailable
 from mtenant_events.store.queue import OutboxQueue
 from mtenant_events.store.row import Failure, Row
@@ -152,19 +153,8 @@ class Relay:
         """Publish a batch and end it; tell whether anything of it arrived."""
         sent: list[Row] = []
         failed: list[Failure] = []
-        publishing = asyncio.ensure_future(self._publish(rows, sent, failed))
-        end = asyncio.get_running_loop().time() + PATIENCE
-        try:
-            while not publishing.done():
-                await asyncio.wait({publishing}, timeout=_GLANCE)
-                late = asyncio.get_running_loop().time() > end
-                if not publishing.done() and (late or not self._transport.connected):
-                    break
-        finally:
-            publishing.cancel()
-            await asyncio.wait({publishing})
-        if not publishing.cancelled():
-            publishing.result()
+        with batch_span(rows, failed):
+            await self._within_patience(self._publish(rows, sent, failed))
         if failed:
             logger.warning(
                 "%d events cannot be published, and are delayed; the first: %s",
@@ -173,6 +163,19 @@ class Relay:
             )
         await self._queue.finish(sent, failed)
         return bool(sent)
+
+    async def _within_patience(self, publishing: Coroutine[Any, Any, None]) -> None:
+        """Await it, but no longer than a batch may take, nor when NATS is gone."""
+        loop = asyncio.get_running_loop()
+        task, end = asyncio.create_task(publishing), loop.time() + PATIENCE
+        try:
+            while not task.done() and loop.time() < end and self._transport.connected:
+                await asyncio.wait({task}, timeout=_GLANCE)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
 
     async def _send(self, rows: Sequence[Row]) -> Sequence[PublishResult | AppError]:
         messages = [Message(row.subject, row.headers, row.body) for row in rows]

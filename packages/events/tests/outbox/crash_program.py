@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 
 import nats
 import psycopg
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from mtenant_events.bare import BareTransport
+from mtenant_errors import AppError, from_exception
+from mtenant_events.event import Message, PublishResult
 from mtenant_events.inbox import Inbox
 from mtenant_events.relay import Relay
 from mtenant_events.store.transaction import PsycopgTransaction
@@ -20,9 +23,34 @@ NATS = os.environ["NATS_URL"]
 STREAM = os.environ["STREAM"]
 
 
+class Carrier:
+    """Publishes by bare nats-py."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._client.is_connected)
+
+    async def publish_many(
+        self, messages: Sequence[Message], *, window: int = 256
+    ) -> list[PublishResult | AppError]:
+        return await asyncio.gather(*map(self._publish, messages))
+
+    async def _publish(self, message: Message) -> PublishResult | AppError:
+        try:
+            ack = await self._client.jetstream().publish(
+                message.subject, message.body, headers=dict(message.headers)
+            )
+        except nats.errors.Error as exc:
+            return from_exception(exc)
+        return PublishResult(ack.stream, ack.seq, bool(ack.duplicate), 1)
+
+
 async def relay() -> None:
-    async with BareTransport(NATS) as transport:
-        await Relay(DATABASE, transport).run()
+    client = await nats.connect(NATS, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+    await Relay(DATABASE, Carrier(client)).run()
 
 
 async def consumer() -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nats
 import psycopg
 import pytest
 from nats.js.api import ConsumerConfig

@@ -56,12 +56,15 @@ def test_an_event_that_comes_many_times_at_once_is_handled_once(acme: Any) -> No
 
 
 def test_a_handler_that_fails_leaves_no_trace_and_is_called_again(acme: Any) -> None:
+    async def fail() -> None:
+        async with _transaction(acme) as tx:
+            assert await Inbox().begin(tx, "c", "e") == History()
+            await tx.execute("insert into effects values ('c', 'e')")
+            raise ZeroDivisionError
+
     async def main() -> None:
         with pytest.raises(ZeroDivisionError):
-            async with _transaction(acme) as tx:
-                assert await Inbox().begin(tx, "c", "e") == History()
-                await tx.execute("insert into effects values ('c', 'e')")
-                raise ZeroDivisionError
+            await fail()
         assert await _handle(acme, "e")
 
     asyncio.run(main())

@@ -86,7 +86,7 @@ def test_what_is_no_transaction_is_refused_before_anything_is_sent() -> None:
             return Handle()
 
     for wrong in (Handle(), Database()):
-        with pytest.raises(TransactionRequired, match="TRANSACTION_REQUIRED|transaction"):
+        with pytest.raises(TransactionRequired):
             asyncio.run(Outbox(CONFIG).add(wrong, _event()))  # type: ignore[arg-type]  # that is the point
 
 

@@ -12,6 +12,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from mtenant_devstack import Stack
 from mtenant_events import relay as relay_module
@@ -381,3 +385,33 @@ def test_behind_a_transaction_pooler_a_relay_polls(
         assert place.run("select from pg_listening_channels()") == []
 
     asyncio.run(main())
+
+
+def test_a_message_goes_on_with_the_trace_of_its_making_and_the_batch_is_linked_to_it(
+    place: Any, stream: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: provider)
+    monkeypatch.setattr("opentelemetry.trace.get_tracer", provider.get_tracer)
+    made_in = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def main() -> None:
+        place.fill(stream.name, "acme", ["good", "bad"])
+        place.run(
+            "update eventing.outbox set headers = headers"
+            f""" || '{{"traceparent": "{made_in}"}}' where key = 'good'"""
+        )
+        async with stream.open() as carrier:
+            carrier.fails = lambda message: message.headers["Nats-Msg-Id"] == "acme:bad:0"
+            async with Relay(place.app, carrier):
+                await eventually(lambda: place.waiting == 1)
+        (message,) = await stream.messages()
+        assert message.headers["traceparent"] == made_in
+
+    asyncio.run(main())
+    span = exporter.get_finished_spans()[0]
+    assert (span.name, span.kind) == ("send outbox", SpanKind.CLIENT)
+    assert [f"{link.context.trace_id:032x}" for link in span.links] == [made_in[3:35]]
+    assert (span.attributes or {})["messaging.batch.message_count"] == 2
+    assert span.status.description == "1 of 2 events failed"

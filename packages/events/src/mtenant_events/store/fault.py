@@ -12,7 +12,6 @@ from psycopg import errors
 
 from mtenant_events.store.errors import OutboxNotInstalled, OutboxUnavailable
 
-
 ANSWER_TIMEOUT: Final = 30.0
 """Seconds for what takes milliseconds. A server that has vanished from the network says nothing at all."""
 
