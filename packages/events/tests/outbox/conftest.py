@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -267,16 +267,68 @@ def stream_on() -> Callable[[str], Stream]:
     return lambda url: Stream(url, f"S{os.getpid()}_{next(_numbers)}")
 
 
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _as_ordinary(home: Path, *argv: object) -> list[str]:
+    """Return a command line for a server that does not run as root, and give it its folder."""
+    command = [str(one) for one in argv]
+    if os.geteuid() != 0:
+        return command
+    for path in (home, *home.iterdir()):
+        shutil.chown(path, "postgres", "postgres")
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+
+
+@contextmanager
+def _serving(home: Path, url: str, *argv: object) -> Iterator[str]:
+    process = subprocess.Popen(
+        _as_ordinary(home, *argv), cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            try:
+                psycopg.connect(url, connect_timeout=2).close()
+                break
+            except psycopg.OperationalError:
+                assert process.poll() is None, "the server has ended"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.02)
+        yield url
+    finally:
+        process.send_signal(signal.SIGQUIT)  # at once: no client is waited for
+        process.wait(20)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def old_server() -> Iterator[str]:
+    """A PostgreSQL 15, the oldest that is promised; the URL of its superuser."""
+    programs = Path("/usr/lib/postgresql/15/bin")
+    if not (programs / "postgres").exists():
+        pytest.skip("this machine has no PostgreSQL 15")
+    home, port = Path(tempfile.mkdtemp(prefix="mtenant-pg15-")), _free_port()
+    initdb = [programs / "initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "-N"]
+    subprocess.run(
+        _as_ordinary(home, *initdb), cwd=home, check=True, capture_output=True, timeout=60
+    )
+    options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-k", home]
+    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    with _serving(home, url, programs / "postgres", "-D", home / "data", "-p", port, *options):
+        yield url
+
+
 @pytest.fixture
 def pgbouncer(place: Place) -> Iterator[str]:
     """The place's database behind PgBouncer, which gives each transaction any of two connections."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("this machine has no PgBouncer")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    home = Path(tempfile.mkdtemp(prefix="mtenant-pgbouncer-"))
+    home, port = Path(tempfile.mkdtemp(prefix="mtenant-pgbouncer-")), _free_port()
     target = psycopg.conninfo.conninfo_to_dict(place.app)
     (home / "users.txt").write_text(f'"{place.role}" ""\n')
     (home / "pgbouncer.ini").write_text(
@@ -285,26 +337,6 @@ def pgbouncer(place: Place) -> Iterator[str]:
         f"auth_type = trust\nauth_file = {home}/users.txt\npool_mode = transaction\n"
         "default_pool_size = 2\n"
     )
-    switch: list[str] = []
-    if os.geteuid() == 0:  # it does not run as root
-        switch = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        for path in (home, *home.iterdir()):
-            shutil.chown(path, "postgres", "postgres")
-    process = subprocess.Popen(
-        [*switch, program, "-q", str(home / "pgbouncer.ini")], cwd=home, stderr=subprocess.DEVNULL
-    )
     url = f"postgresql://{place.role}@127.0.0.1:{port}/{target['dbname']}"
-    try:
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            try:
-                psycopg.connect(url, connect_timeout=2).close()
-                break
-            except psycopg.OperationalError:
-                assert time.monotonic() < deadline, "PgBouncer does not answer"
-                time.sleep(0.02)
+    with _serving(home, url, program, home / "pgbouncer.ini"):
         yield url
-    finally:
-        process.send_signal(signal.SIGQUIT)  # at once: no client is waited for
-        process.wait(20)
-        shutil.rmtree(home, ignore_errors=True)

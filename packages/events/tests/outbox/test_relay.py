@@ -415,3 +415,24 @@ def test_a_message_goes_on_with_the_trace_of_its_making_and_the_batch_is_linked_
     assert [f"{link.context.trace_id:032x}" for link in span.links] == [made_in[3:35]]
     assert (span.attributes or {})["messaging.batch.message_count"] == 2
     assert span.status.description == "1 of 2 events failed"
+
+
+def test_it_is_the_same_on_postgresql_15(
+    old_server: str, place_on: Any, stream: Any, eventually: Any
+) -> None:
+    async def main() -> None:
+        place = place_on(old_server)
+        place.tenant("acme")
+        for n in range(40):
+            place.fill(stream.name, f"t{n}", ["a", "b", "a"])
+        async with stream.open() as carrier, AsyncExitStack() as stack:
+            for _ in range(2):
+                await stack.enter_async_context(Relay(place.app, carrier))
+            await eventually(lambda: place.waiting == 0)
+        bodies = [
+            f"{message.subject}-{message.data.decode()}" for message in await stream.messages()
+        ]
+        assert len(bodies) == 120
+        assert _inversions(bodies) == []
+
+    asyncio.run(main())
