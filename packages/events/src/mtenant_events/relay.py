@@ -80,6 +80,7 @@ class Relay:
         """
         async with self._queue:
             pass  # what is wrong from the beginning is told here, not in a log
+        self._stopping.clear()
         self._task = asyncio.create_task(self.run(), name="mtenant-events relay")
         return self
 
@@ -119,6 +120,9 @@ class Relay:
                 wait = next(self._waits)
                 logger.warning("the outbox cannot be read, again in %.1f s: %s", wait, exc.internal)
                 await self._pause(wait)
+            except Exception:
+                logger.exception("the relay has ended by a fault of its own")
+                raise
 
     async def _serve(self) -> None:
         while not self._stopping.is_set():

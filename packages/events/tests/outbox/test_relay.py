@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from mtenant_devstack import Stack
+from mtenant_errors import AppError
 from mtenant_events import relay as relay_module
-from mtenant_events.event import Message
+from mtenant_events.event import Message, PublishResult
 from mtenant_events.relay import Relay
 from mtenant_events.store.errors import OutboxNotInstalled, OutboxUnavailable
 from mtenant_events.store.notifier import INTERVAL, Notifier
@@ -268,6 +269,60 @@ def test_stopping_ends_the_batch_that_is_open_and_leaves_the_rest(
             async with Relay(place.app, carrier):
                 await eventually(lambda: place.waiting == 0)
         assert len(await stream.bodies()) == 3_000
+
+    asyncio.run(main())
+
+
+def test_a_relay_may_be_started_again(place: Any, stream: Any, eventually: Any) -> None:
+    async def main() -> None:
+        async with stream.open() as carrier:
+            relay = Relay(place.app, carrier)
+            for n in range(2):
+                async with relay:
+                    place.fill(stream.name, f"t{n}", ["k"])
+                    await eventually(lambda: place.waiting == 0)
+                assert not relay.running
+
+    asyncio.run(main())
+
+
+def test_a_relay_that_ends_by_a_fault_is_seen_not_to_run_and_says_why_in_the_end(
+    place: Any, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        @property
+        def connected(self) -> bool:
+            raise ZeroDivisionError
+
+        async def publish_many(
+            self, messages: Sequence[Message], *, window: int = 256
+        ) -> list[PublishResult | AppError]:
+            raise NotImplementedError
+
+    async def main() -> None:
+        async with Relay(place.app, Broken()) as relay:
+            await eventually(lambda: not relay.running)
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(main())
+    assert "ended by a fault of its own" in caplog.text
+
+
+def test_cancelling_the_program_ends_the_relay(place: Any, stream: Any, eventually: Any) -> None:
+    async def main() -> None:
+        async def program() -> None:
+            async with stream.open() as carrier, Relay(place.app, carrier) as relay:
+                relays.append(relay)
+                await asyncio.Event().wait()
+
+        relays: list[Relay] = []
+        task = asyncio.create_task(program())
+        await eventually(lambda: relays)
+        task.cancel()
+        await asyncio.wait({task}, timeout=10)
+        assert task.cancelled()
+        assert not relays[0].running
+        assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())
 
