@@ -245,3 +245,24 @@ async def test_a_dedicated_connection_that_fails_is_closed_too(db: Database) -> 
             await conn.execute("nonsense")
 
     assert conn.closed
+
+
+async def test_a_loan_that_takes_too_long_is_logged_with_the_borrower_and_tenants_are_told_apart(
+    place: Any, caplog: pytest.LogCaptureFixture, eventually: Any
+) -> None:
+    tenants = [place.fresh(), place.fresh()]
+    async with Database(place.config(), leak_threshold=0.05, tenant_metrics=2) as db:
+        async with db.tenant(tenants[0]).transaction() as tx:
+            await tx.fetch_value("select 1")
+            await eventually(lambda: caplog.records)
+        for tenant in tenants:
+            await db.tenant(tenant).fetch_all("select name from contacts")
+
+    warned = caplog.records[0].getMessage()
+    assert "may be lost" in warned
+    assert "in test_a_loan_that_takes_too_long" in warned
+    assert {usage.tenant: usage.queries.count for usage in db.metrics.tenants()} == {
+        tenants[0]: 2,
+        tenants[1]: 1,
+        None: 0,
+    }

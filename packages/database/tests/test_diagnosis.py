@@ -85,6 +85,29 @@ async def test_the_registry_decides_whose_fault_a_missing_name_is(
     assert await handle.fetch_value("select count(*) from contacts") == 1
 
 
+@pytest.mark.parametrize(
+    ("needs", "expected"),
+    [
+        ({"contact": 5}, StatementFault),
+        ({"contact": 6, "deal": 3}, StatementFault),
+        ({"contact": 7}, TenantNotReady),
+        ({"report": 1}, TenantNotReady),
+    ],
+)
+async def test_a_program_that_says_what_it_needs_is_told_apart_from_a_tenant_that_is_behind(
+    registry: Any, needs: dict[str, int], expected: type[AppError]
+) -> None:
+    tenant = _tenant(registry, "active", contact=6)
+
+    async with Database(registry.config(), needs=needs) as db:
+        with pytest.raises(expected) as caught:
+            await db.tenant(tenant).fetch_all("select * from deals")
+    if expected is TenantNotReady:
+        (component, version), *_ = needs.items()
+        at = {"contact": 6}.get(component, 0)
+        assert caught.value.detail == f"{component} is at {at}, this program needs {version}"
+
+
 async def test_other_errors_ask_nobody(db: Database, registry: Any) -> None:
     handle = db.tenant(_tenant(registry, None))
 

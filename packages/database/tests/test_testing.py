@@ -259,7 +259,7 @@ async def test_the_search_for_leaks_finds_a_transaction_that_came_back_open(
     lent = []
 
     async def forget(handle: Any) -> None:
-        lent.append(await db._engine.borrow())
+        lent.append(await db._engine.borrow(None))
 
     with pytest.raises(TenantLeak, match="did not come back"):
         await tenant_leak_fuzz(db, {tenant: tenant}, [forget], rounds=1, at_once=1, seed=1)

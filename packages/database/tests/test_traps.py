@@ -29,7 +29,7 @@ from mtenant_database.errors import (
 pytestmark = pytest.mark.anyio
 
 OLD = Path("/usr/lib/postgresql/15/bin")
-ACCOUNT = "postgres"
+NOBODY = 65534  # the account that every Linux has; it has a name, which initdb asks for
 
 
 def _port() -> int:
@@ -40,7 +40,7 @@ def _port() -> int:
 
 def _as_ordinary(*argv: Any) -> list[str]:
     # Neither PostgreSQL nor PgBouncer runs as root.
-    switch = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups"]
+    switch = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     return [*(switch if os.geteuid() == 0 else []), *map(str, argv)]
 
 
@@ -63,7 +63,7 @@ def old_server() -> Iterator[str]:
         pytest.skip("this machine has no PostgreSQL 15")
     home = Path(tempfile.mkdtemp(prefix="mtenant-pg15-"))
     if os.geteuid() == 0:
-        shutil.chown(home, ACCOUNT, ACCOUNT)
+        shutil.chown(home, NOBODY, NOBODY)
     port = _port()
     subprocess.run(
         _as_ordinary(
@@ -172,7 +172,7 @@ def pgbouncer(place: Any, tmp_path: Path) -> Iterator[str]:
     )
     for path in (home, *home.iterdir()):
         if os.geteuid() == 0:
-            shutil.chown(path, ACCOUNT, ACCOUNT)
+            shutil.chown(path, NOBODY, NOBODY)
     process = subprocess.Popen(_as_ordinary(program, home / "pgbouncer.ini"), cwd=home)
     url = f"postgresql://{place.role}@127.0.0.1:{port}/{target['dbname']}"
     try:

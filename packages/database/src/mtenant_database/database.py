@@ -6,12 +6,15 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
 from psycopg import AsyncConnection
 
 from mtenant_database import health
+from mtenant_database.admission import Admission
+from mtenant_database.breaker import Breaker
 from mtenant_database.config import DatabaseConfig
 from mtenant_database.engine import Engine
 from mtenant_database.health import HealthStatus
@@ -39,22 +42,34 @@ class Database(Handle):
         tenant_role: Whether a scope takes the role `tenant_<id>` too. Another tenant's table is then an
             error (42501) even with its schema written before its name. Each role is granted to the
             role that connects.
+        needs: The version of each component that the program is written for, as `{"contact": 7}`. A statement
+            that fails for a missing name is then `TenantNotReady` if the tenant is below it, and the
+            program's own fault otherwise. Without it, a tenant is expected to be at the newest.
         tracing: Whether statements make OpenTelemetry spans.
-        tenant_labels: Whether metrics have a label for the tenant.
+        tenant_labels: Whether OpenTelemetry's metrics have a label for the tenant.
+        tenant_metrics: How many tenants `metrics` tells apart, as for `Metrics`; 0: none.
+        leak_threshold: After how many seconds a connection that is still out is logged as a leak, with
+            the stack of who borrowed it; None: never.
+        tenant_connections: How many connections a tenant may hold while another one waits; None: half of
+            them. While nobody waits it may have all.
     """
 
-    __slots__ = ("config", "metrics", "pool")
+    __slots__ = ("admission", "breaker", "config", "metrics", "pool")
 
     def __init__(
         self,
         config: DatabaseConfig,
         *,
         tenant_role: bool = False,
+        needs: Mapping[str, int] | None = None,
         tracing: bool = True,
         tenant_labels: bool = False,
+        tenant_metrics: int = 0,
+        leak_threshold: float | None = None,
+        tenant_connections: int | None = None,
     ) -> None:
         self.config = config
-        self.metrics = Metrics()
+        self.metrics = Metrics(tenants=tenant_metrics)
         telemetry = Telemetry(self.metrics, config, tracing=tracing, tenant_labels=tenant_labels)
         seconds = config.query_timeout.total_seconds()
         direct = config.pooler != "transaction"
@@ -70,14 +85,22 @@ class Database(Handle):
             max_idle=config.conn_max_idle_time.total_seconds(),
             max_retries=config.max_retries,
             retry_interval=config.retry_interval.total_seconds(),
+            leak_threshold=leak_threshold,
             telemetry=telemetry,
         )
+        self.admission = Admission(
+            config.max_open_conns, cap=tenant_connections, metrics=self.metrics
+        )
+        self.breaker = Breaker(self.metrics.record_breaker_opened)
         engine = Engine(
             self.pool,
             telemetry,
+            self.admission,
+            self.breaker,
             named=direct,
             role=tenant_role,
             resolve_within=config.connect_timeout.total_seconds(),
+            needs=needs,
         )
         super().__init__(engine, None, seconds)
 
@@ -161,11 +184,14 @@ class Database(Handle):
 
     async def health_check(self) -> HealthStatus:
         """Return whether the database answers, how fast, and the pool's statistics; in 5 s at most."""
-        return await health.health_check(self.pool, metrics=self.metrics)
+        status = await health.health_check(self.pool, metrics=self.metrics)
+        if status.healthy:
+            self.breaker.succeeded()
+        return replace(status, breaker=self.breaker.state)
 
     async def is_healthy(self) -> bool:
         """Tell whether the database answers."""
-        return await health.is_healthy(self.pool, metrics=self.metrics)
+        return (await self.health_check()).healthy
 
     async def _configure(self, conn: AsyncConnection[Any]) -> None:
         await self._engine.configure(conn)

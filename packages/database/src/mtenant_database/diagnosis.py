@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 _MISSING_NAMES: Final = frozenset({"42P01", "42703", "42883"})
 _STATE: Final = """
 select t.status,
-  (select string_agg(format('%%s is at %%s, its head is %%s', c.name, coalesce(v.version, 0), c.head), '; ')
-     from shared.components c
-     left join shared.tenant_versions v on v.tenant = t.id and v.component = c.name
-    where c.head > coalesce(v.version, 0))
+  (select coalesce(json_object_agg(component, version), '{}') from shared.tenant_versions where tenant = t.id),
+  (select coalesce(json_object_agg(name, head), '{}') from shared.components)
 from shared.tenants t where t.id = %s
 """
 
 
-async def diagnose(conn: Connection, tenant: str, error: AppError) -> AppError:
+async def diagnose(
+    conn: Connection, tenant: str, error: AppError, needs: Mapping[str, int] | None
+) -> AppError:
     """Return the error that says why a name is missing; `error` itself if the program is wrong.
 
     One query of the registry decides. A database without a registry has nobody to ask.
@@ -33,6 +34,8 @@ async def diagnose(conn: Connection, tenant: str, error: AppError) -> AppError:
         conn: An idle connection.
         tenant: The tenant's id.
         error: What `translate` made of the server's error.
+        needs: The version of each component that the program is written for; None if it did not say,
+            and then a tenant that is behind the newest one is not ready.
     """
     cause = error.__cause__
     if not isinstance(cause, psycopg.Error) or cause.sqlstate not in _MISSING_NAMES:
@@ -41,17 +44,19 @@ async def diagnose(conn: Connection, tenant: str, error: AppError) -> AppError:
         row = await (await conn.execute(_STATE, [tenant])).fetchone()
     except psycopg.Error:
         return error
-    told = _judge(row, error.internal or "")
+    if row is None:
+        told: AppError | None = TenantNotFound(
+            internal=f"{error.internal}; the registry does not have it"
+        )
+    else:
+        told = _judge(row[0], _behind(row[1], row[2], needs), error.internal or "")
     if told is None:
         return error
     told.__cause__ = cause
     return told
 
 
-def _judge(row: tuple[str, str | None] | None, internal: str) -> AppError | None:
-    if row is None:
-        return TenantNotFound(internal=f"{internal}; the registry does not have it")
-    status, behind = row
+def _judge(status: str, behind: str, internal: str) -> AppError | None:
     if status == "dropping":
         return TenantNotFound(internal=f"{internal}; it is being dropped")
     if status == "suspended":
@@ -61,3 +66,14 @@ def _judge(row: tuple[str, str | None] | None, internal: str) -> AppError | None
     if behind:
         return TenantNotReady(internal=f"{internal}; {behind}", detail=behind, retry_after=1)
     return None
+
+
+def _behind(
+    versions: Mapping[str, int], heads: Mapping[str, int], needs: Mapping[str, int] | None
+) -> str:
+    wanted, said = (heads, "its head is") if needs is None else (needs, "this program needs")
+    return "; ".join(
+        f"{component} is at {versions.get(component, 0)}, {said} {version}"
+        for component, version in sorted(wanted.items())
+        if versions.get(component, 0) < version
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,18 +15,22 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
-from psycopg_pool import AsyncConnectionPool
 
+from mtenant_database.admission import Admission, Place
+from mtenant_database.breaker import Breaker
 from mtenant_database.commit import IDENTITY
 from mtenant_database.errors import (
     CommitUnknown,
     DatabaseFault,
     DatabaseUnavailable,
+    PoolExhausted,
     TenantNotFound,
     TenantSuspended,
+    TenantThrottled,
 )
 from mtenant_database.flush import Messages, Prepared, Text, flush, prepare, single
 from mtenant_database.holders import Holders
+from mtenant_database.pool import Pool
 from mtenant_database.prepared import PreparedStatements
 from mtenant_database.scope import (
     MISSING_SCHEMA,
@@ -81,28 +85,36 @@ class Engine:
     Attributes:
         pool: Where connections come from; they are in autocommit.
         telemetry: What is told of every flush.
+        admission: Whose turn it is to borrow one.
+        breaker: Whether the server is there, as far as is known.
         named: Whether our own statements are prepared on every connection.
         role: Whether a scope takes the tenant's role too.
         resolve_within: How long the outcome of a lost commit is asked for, in seconds.
+        needs: The version of each component that the program is written for.
         holders: Who holds an open transaction.
         writers: Texts of statements that looked like reads and wrote; as a set with an order.
         timelines: The server and timeline that a connection leads to.
         prepared: The statements without a tenant that a connection has prepared.
+        places: The places that the connections which are out have taken.
         lent: How many connections are out.
         closing: Set once the last one is back; None as long as they are lent.
     """
 
-    pool: AsyncConnectionPool[Connection]
+    pool: Pool[Connection]
     telemetry: Telemetry
+    admission: Admission
+    breaker: Breaker
     named: bool
     role: bool
     resolve_within: float
+    needs: Mapping[str, int] | None = None
     holders: Holders = field(default_factory=Holders)
     writers: dict[bytes, None] = field(default_factory=dict)
     timelines: WeakKeyDictionary[Connection, str] = field(default_factory=WeakKeyDictionary)
     prepared: WeakKeyDictionary[Connection, PreparedStatements] = field(
         default_factory=WeakKeyDictionary
     )
+    places: dict[Connection, Place] = field(default_factory=dict)
     lent: int = 0
     closing: asyncio.Event | None = None
     warned: bool = False
@@ -145,29 +157,48 @@ class Engine:
         return self.ours(scope_text(read_only=read_only, role=self.role).encode(), params)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Borrow a connection.
+    async def connection(self, tenant: str | None = None) -> AsyncIterator[Connection]:
+        """Borrow a connection, when it is the tenant's turn.
 
         Raises:
             PoolExhausted: None became free in time.
+            TenantThrottled: Likewise, and the tenant has its cap.
             DatabaseUnavailable: The pool is not open.
         """
-        conn = await self.borrow()
+        conn = await self.borrow(tenant)
         try:
             yield conn
         finally:
             await self.release(conn)
 
-    async def borrow(self) -> Connection:
+    async def borrow(self, tenant: str | None) -> Connection:
         """Borrow a connection that `release` must get back; raises as `connection`."""
         if self.closing is not None:
             raise DatabaseUnavailable(internal="the Database is closing")
+        self.breaker.check()
+        place = self.admission.enter_now(tenant) or await self._wait_for_place(tenant)
         try:
             conn = await self.pool.getconn()
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
+        except BaseException as exc:
+            self.admission.leave(place)
+            if isinstance(exc, psycopg.Error):
+                if self.pool.last_failure is not None:
+                    self.breaker.failed()
+                raise translate(exc) from exc
+            raise
+        self.places[conn] = place
         self.lent += 1
         return conn
+
+    async def _wait_for_place(self, tenant: str | None) -> Place:
+        try:
+            return await self.admission.enter(tenant, self.pool.timeout)
+        except TenantThrottled as exc:
+            if self.pool.last_failure is None:
+                raise
+            # Everybody waits for a server that is away: that is nobody's share.
+            why = f"{exc.internal}; connecting fails: {self.pool.last_failure}"
+            raise PoolExhausted(internal=why, retry_after=exc.retry_after) from None
 
     async def release(self, conn: Connection) -> None:
         """Give a connection back."""
@@ -175,6 +206,7 @@ class Engine:
         try:
             await self.pool.putconn(conn)
         finally:
+            self.admission.leave(self.places.pop(conn))
             if self.closing is not None and not self.lent:
                 self.closing.set()
 
@@ -222,9 +254,15 @@ class Engine:
         try:
             results = await conn.wait(generator)
         except BaseException as exc:
+            if isinstance(exc, OperationalError):
+                self.breaker.failed()
             watch.end(error=exc)
             raise
         fault = find_fault(results)
+        if fault is None or not fault.closed:
+            self.breaker.succeeded()
+        else:
+            self.breaker.failed()
         if fault is None:
             return results, None, watch.end(rows=rows_of(results[place]))
         if fault.sqlstate == _NO_SUCH_STATEMENT:

@@ -26,6 +26,10 @@ AppError
 ├── Unprocessable  422
 │   ├── InvalidReference         a foreign key points nowhere
 │   └── InvalidValue             a value does not fit its column or a check
+├── PreconditionFailed  412
+│   └── StaleVersion             somebody else changed the row
+├── TooManyRequests  429
+│   └── TenantThrottled        r the tenant has its share of the connections
 ├── ServiceUnavailable  503
 │   ├── TenantNotReady         r the tenant is being provisioned or migrated
 │   ├── DatabaseUnavailable    r no connection, or it was lost and nothing was done
@@ -52,7 +56,9 @@ from mtenant_errors import (
     GatewayTimeout,
     InternalServerError,
     NotFound,
+    PreconditionFailed,
     ServiceUnavailable,
+    TooManyRequests,
     Unprocessable,
 )
 
@@ -120,6 +126,12 @@ class RowNotFound(NotFound):
     code = "ROW_NOT_FOUND"
 
 
+class StaleVersion(PreconditionFailed):
+    """The row was changed by somebody else since it was read; read it again."""
+
+    code, message = "STALE_VERSION", "it was changed by somebody else: read it again"
+
+
 class TenantSuspended(Forbidden):
     """The tenant is suspended: the role has no USAGE on its schema."""
 
@@ -179,6 +191,12 @@ class PoolExhausted(ServiceUnavailable):
     """No connection became free in time."""
 
     code = "POOL_EXHAUSTED"
+
+
+class TenantThrottled(TooManyRequests):
+    """The tenant has as many connections as it may have while others wait; others are served."""
+
+    code, message = "TENANT_THROTTLED", "too many requests of this tenant at once: try again later"
 
 
 class LockTimeout(ServiceUnavailable):

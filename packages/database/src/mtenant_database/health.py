@@ -8,6 +8,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from mtenant_database.breaker import State
 from mtenant_database.cutoff import cut_off_after
 from mtenant_database.dsn import read_dsn
 from mtenant_database.metrics import PoolStats
@@ -29,12 +30,14 @@ class HealthStatus:
         response_time: How long the check took, with the wait for a connection.
         error: Why it is not healthy: one line without passwords; empty if it is.
         stats: The pool's numbers after the check.
+        breaker: The state of the circuit breaker.
     """
 
     healthy: bool
     response_time: timedelta
     error: str
     stats: PoolStats
+    breaker: State = "closed"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status for a health endpoint; the time is text, `2.5ms`."""
@@ -43,6 +46,7 @@ class HealthStatus:
             "healthy": self.healthy,
             "response_time": f"{milliseconds:.3g}ms",
             "stats": self.stats.to_dict(),
+            "breaker": self.breaker,
         }
         return {**status, "error": self.error} if self.error else status
 

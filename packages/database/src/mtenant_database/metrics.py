@@ -91,6 +91,7 @@ class MetricsSnapshot:
         last_health_check: When the last one was, as a Unix time; 0 if there was none.
         query_errors: Errors by operation: begin, commit, rollback, select, exec.
         transactions: Transactions, from BEGIN to their end, and their time.
+        breaker_opened: How often the circuit breaker has opened.
     """
 
     total_connections: int
@@ -104,6 +105,7 @@ class MetricsSnapshot:
     last_health_check: int
     query_errors: dict[Operation, int]
     transactions: Histogram
+    breaker_opened: int = 0
 
     def to_dict(self) -> dict[str, int | float]:
         """Return one number for each name of an exposition, such as `database_queries_total`."""
@@ -121,6 +123,7 @@ class MetricsSnapshot:
             "database_health_checks_total": self.health_checks,
             "database_health_checks_failed": self.failed_health_checks,
             "database_last_health_check": self.last_health_check,
+            "database_breaker_opened_total": self.breaker_opened,
             "database_transactions_total": self.transactions.count,
             "database_transaction_duration_seconds": self.transactions.seconds,
             **errors,
@@ -154,6 +157,7 @@ class Metrics:
         )
         self._checks = self._failed_checks = self._last_check = 0
         self._transactions = Histogram()
+        self._breaker_opened = 0
         self._tenants: dict[str, TenantUsage] = {}
         self._order: list[str] = []
         self._others = TenantUsage(None)
@@ -204,6 +208,11 @@ class Metrics:
         with self._lock:
             self._transactions.add(seconds)
 
+    def record_breaker_opened(self) -> None:
+        """Count that the circuit breaker has opened."""
+        with self._lock:
+            self._breaker_opened += 1
+
     def record_health_check(self, *, healthy: bool) -> None:
         """Count a health check."""
         with self._lock:
@@ -226,6 +235,7 @@ class Metrics:
                 last_health_check=self._last_check,
                 query_errors=dict(self._errors),
                 transactions=self._transactions.copy(),
+                breaker_opened=self._breaker_opened,
             )
 
     def tenants(self) -> list[TenantUsage]:

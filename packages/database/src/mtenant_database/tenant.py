@@ -127,7 +127,7 @@ class Handle(Verbs):
             AppError: By the table of `mtenant_database.sqlstate`.
         """
         self._engine.holders.check_free(self._tenant)
-        async with self._engine.connection() as conn:
+        async with self._engine.connection(self._tenant) as conn:
             converted, _ = convert(conn, query, params)
             if kind_of(converted.query) is Kind.SETTING:
                 raise ValueError("SET LOCAL ends with the statement here: use a transaction")
@@ -197,7 +197,7 @@ class Handle(Verbs):
     ) -> list[Any]:
         self._engine.holders.check_free(self._tenant)
         engine = self._engine
-        conn = await engine.borrow()
+        conn = await engine.borrow(self._tenant)
         try:
             converted, transformer = convert(conn, query, params)
             text = text_of(query, converted.query)
@@ -285,7 +285,7 @@ class Handle(Verbs):
         else:
             error = translate(fault.error, deletes=deletes(query))
             if self._tenant is not None:
-                error = await diagnose(conn, self._tenant, error)
+                error = await diagnose(conn, self._tenant, error, self._engine.needs)
         if error.__cause__ is None:
             error.__cause__ = fault.error
         return error

@@ -139,7 +139,7 @@ class Transaction(Verbs):
         if exc is None:
             raise TransactionAborted(internal="tx.transaction() blocks of several tasks overlapped")
         if isinstance(exc, AppError) and self.tenant is not None and not conn.closed:
-            told = await diagnose(conn, self.tenant, exc)
+            told = await diagnose(conn, self.tenant, exc, self._engine.needs)
             if told is not exc:
                 raise told from exc
 

@@ -105,7 +105,7 @@ class Unit:
     async def connection(self) -> Connection:
         """Return the connection; it is borrowed the first time."""
         if self.conn is None:
-            self.conn = await self._engine.borrow()
+            self.conn = await self._engine.borrow(self.tenant)
         return self.conn
 
     async def send(

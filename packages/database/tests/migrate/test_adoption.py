@@ -111,3 +111,36 @@ def test_a_tenant_is_adopted_into_the_registry(crm: ScratchDatabase) -> None:
 
     asyncio.run(main())
     assert crm.rows("select id, status from shared.tenants") == [("acme", "active")]
+
+
+def test_a_refused_adoption_leaves_the_tenant_out_of_the_registry(crm: ScratchDatabase) -> None:
+    crm.rows("update tenant_acme.schema_migrations set dirty = true")
+
+    async def main() -> None:
+        async with Fleet(crm.deploy, settings=crm.settings) as fleet:
+            await fleet.install()
+            await fleet.register(FILES)
+            with pytest.raises(AdoptionRefused, match="is dirty"):
+                await fleet.adopt("acme", "crm", "golang-migrate")
+            # Else the next run would start from the first file, on tables that are there.
+            assert (await fleet.up()).results == []
+
+    asyncio.run(main())
+    assert crm.rows("select id from shared.tenants") == []
+    assert crm.tables("tenant_acme") == {"people", "schema_migrations"}
+    assert crm.value("select to_regclass('tenant_acme.mtenant_ledger')") is None
+
+
+def test_two_who_adopt_a_tenant_at_once_write_each_row_once(crm: ScratchDatabase) -> None:
+    async def adopt() -> int:
+        async with Fleet(crm.deploy, settings=crm.settings) as fleet:
+            return len(await fleet.adopt("acme", "crm", "golang-migrate"))
+
+    async def main() -> list[int]:
+        async with Fleet(crm.deploy, settings=crm.settings) as fleet:
+            await fleet.install()
+            await fleet.register(FILES)
+        return list(await asyncio.gather(adopt(), adopt(), adopt()))
+
+    assert sorted(asyncio.run(main())) == [0, 0, 2]
+    assert crm.value("select count(*) from tenant_acme.mtenant_ledger") == 2

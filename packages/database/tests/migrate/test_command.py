@@ -182,6 +182,22 @@ def test_a_folder_without_a_component_is_nobodys(
     assert "nothing to do" in here("migrate up")  # without a folder: whatever is registered
 
 
+def test_a_connection_string_that_cannot_be_read_is_not_repeated(shell: Shell) -> None:
+    for dsn in ("postgresql://u:hun%zzter2@h/crm", "host=h dbname=crm password='hunter2"):
+        said = shell("tenants list --dsn", dsn, status=1)
+        assert "ter2" not in said
+        assert "mtenant-db: " in said
+
+
+def test_one_tenant_that_cannot_be_made_is_no_reason_not_to_make_the_others(here: Shell) -> None:
+    here("migrate up")
+    here.db.rows(f"create schema tenant_b authorization {here.db.settings.owner}")
+    said = here("tenants provision a b c", status=3)
+    assert "a: active, 1 migrations\nc: active, 1 migrations" in said
+    assert "b: TENANT_EXISTS: schema tenant_b is there" in said
+    assert "TENANT_EXISTS" in here("tenants provision a b", status=1)
+
+
 def test_wrong_options_are_refused(here: Shell) -> None:
     here("migrate up")
     for line, problem in (
@@ -190,6 +206,8 @@ def test_wrong_options_are_refused(here: Shell) -> None:
         ("migrate down 0", "1 or more"),
         ("migrate adopt yoyo", "say which"),
         ("migrate rollback 7", "has no migration 7"),
+        ("migrate up --tenant acme", "no tenant acme that is active"),
+        ("migrate up --canary acme", "no tenant acme that is active"),
     ):
         assert problem in here(line, status=1)
 

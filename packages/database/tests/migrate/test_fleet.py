@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from mtenant_database.migrate import (
     ContractRefused,
@@ -15,9 +19,12 @@ from mtenant_database.migrate import (
     Report,
     Result,
     Rollout,
+    UnknownTenant,
     UnknownVersion,
     drop,
     provision,
+    resume,
+    suspend,
 )
 from mtenant_database.migrate.ledger import lock_key
 
@@ -110,11 +117,35 @@ def test_only_the_tenants_that_are_named(scratch_database: ScratchDatabase) -> N
         await fleet_of(db)
         async with Fleet(db.deploy, settings=db.settings) as fleet:
             await fleet.register(History([PEOPLE, column(2)]))
-            report = await fleet.up(tenants=["t1", "t4", "nobody"])
+            report = await fleet.up(tenants=["t1", "t4"])
             assert outcomes(report) == {"t1": "migrated", "t4": "migrated"}
-            assert (await fleet.up(["other"])).results == []
 
     asyncio.run(main())
+
+
+def test_a_slip_of_the_pen_is_not_nothing_to_do(scratch_database: ScratchDatabase) -> None:
+    db = scratch_database
+
+    async def main() -> None:
+        await fleet_of(db, ["t0"])
+        async with Fleet(db.deploy, settings=db.settings) as fleet:
+            await fleet.register(History([PEOPLE, column(2)]))
+            slips = [
+                fleet.up(tenants=["t0", "t00"]),
+                fleet.up(rollout=Rollout(canary=("t0", "t00"))),
+                fleet.to("contact", 2, tenants=["t00"]),
+                fleet.rollback("contact", 1, rollout=Rollout(canary=("t00",))),
+                fleet.status(["t00"]),
+                fleet.repair("retry", tenants=["t00"]),
+            ]
+            for slip in slips:
+                with pytest.raises(UnknownTenant, match="no tenant t00 that is active"):
+                    await slip
+            with pytest.raises(UnknownVersion, match="nothing is registered of contract"):
+                await fleet.up(["contact", "contract"])
+
+    asyncio.run(main())
+    assert versions(db) == {"t0": 1}
 
 
 def test_to_and_rollback_and_below(scratch_database: ScratchDatabase) -> None:
@@ -460,3 +491,108 @@ def test_progress_is_told_of_each_tenant(scratch_database: ScratchDatabase) -> N
 
     asyncio.run(main())
     assert seen == [2, "t0", "t1"]
+
+
+class Saboteur:
+    """Does something once, when the first tenant is done."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act: Callable[[], object] | None = act
+
+    def planned(self, count: int) -> None:
+        pass
+
+    def finished(self, result: Result) -> None:
+        act, self._act = self._act, None
+        if act is not None:
+            act()
+
+
+def kill_all(db: ScratchDatabase) -> None:
+    db.rows(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+    )
+
+
+def test_a_run_outlives_its_connections(scratch_database: ScratchDatabase) -> None:
+    """The one that asks what is left idles for hours, and routers forget such connections."""
+    db = scratch_database
+
+    async def main() -> Report:
+        await fleet_of(db)
+        async with Fleet(db.deploy, settings=db.settings) as fleet:
+            await fleet.register(History([PEOPLE, column(2)]))
+            return await fleet.up(progress=Saboteur(lambda: kill_all(db)))
+
+    assert outcomes(asyncio.run(main())) == dict.fromkeys(TENANTS, "migrated")
+
+
+def test_a_server_that_is_lost_ends_the_run_and_not_each_tenant(
+    scratch_database: ScratchDatabase,
+) -> None:
+    db = scratch_database
+    hasty = replace(db.settings, attempts=2)
+
+    def close() -> None:
+        with psycopg.connect(db.admin, dbname="postgres", autocommit=True) as conn:
+            conn.execute(sql.SQL("alter database {} allow_connections false").format(name))
+            conn.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s",
+                [conninfo_to_dict(db.admin)["dbname"]],
+            )
+
+    name = sql.Identifier(str(conninfo_to_dict(db.admin)["dbname"]))
+
+    async def main() -> Report:
+        await fleet_of(db)
+        async with Fleet(db.deploy, settings=hasty) as fleet:
+            await fleet.register(History([PEOPLE, column(2)]))
+            rollout = Rollout(max_failures=100, parallel=1)
+            return await fleet.up(rollout=rollout, progress=Saboteur(close))
+
+    report = asyncio.run(main())
+    with psycopg.connect(db.admin, dbname="postgres", autocommit=True) as conn:
+        conn.execute(sql.SQL("alter database {} allow_connections true").format(name))
+    assert (report.exit_code, report.aborted) == (1, "the server was lost at t1")
+    assert [*outcomes(report).values()] == ["migrated", "failed", *["skipped"] * 4]
+
+
+def test_repair_goes_through_the_fleet_and_past_what_it_cannot_mend(
+    scratch_database: ScratchDatabase,
+) -> None:
+    db = scratch_database
+    half = Migration.of(
+        "contact",
+        2,
+        "half",
+        "-- migrate: no-transaction\ncreate table done (id int);\n"
+        "create unique index concurrently on people (name)",
+    )
+
+    async def main() -> list[Report]:
+        await fleet_of(db)
+        for tenant in TENANTS[1:]:
+            db.rows(f"insert into tenant_{tenant}.people values (1, 'same'), (2, 'same')")
+        async with Fleet(db.deploy, settings=db.settings) as fleet:
+            await fleet.register(History([PEOPLE, half]))
+            broken = await fleet.up(rollout=Rollout(max_failures=9))
+            for tenant in TENANTS[2:]:
+                db.rows(f"delete from tenant_{tenant}.people")
+            await suspend(db.deploy, "t4", settings=db.settings)
+            mended = await fleet.repair("retry")
+            await resume(db.deploy, "t4", settings=db.settings)
+            return [broken, mended, await fleet.repair("reverted"), await fleet.repair("retry")]
+
+    broken, mended, reverted, nothing = asyncio.run(main())
+    assert outcomes(broken) == {"t0": "migrated"} | dict.fromkeys(TENANTS[1:], "failed")
+    assert outcomes(mended) == dict.fromkeys(TENANTS[1:], "repaired") | {
+        "t1": "failed",
+        "t4": "failed",
+    }
+    assert [one.sqlstate for one in mended.failed] == ["23505", None]
+    assert "resume it first" in str(mended.failed[1].error)
+    assert mended.exit_code == 3
+    assert outcomes(reverted) == {"t1": "repaired", "t4": "repaired"}
+    assert nothing.results == []
+    assert versions(db) == dict.fromkeys(TENANTS, 2) | {"t1": 1, "t4": 1}

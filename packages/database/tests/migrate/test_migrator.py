@@ -261,6 +261,18 @@ def test_a_superuser_does_no_ddl(crm: ScratchDatabase) -> None:
     asyncio.run(main())
 
 
+def test_a_file_does_not_go_back_to_the_superuser_who_connects(crm: ScratchDatabase) -> None:
+    files = History([Migration.of("crm", 1, "x", "reset role; create table x (id int)")])
+
+    async def main() -> None:
+        async with Migrator(crm.admin, files, schema="crm", settings=crm.settings) as one:
+            with pytest.raises(OwnerUnsafe):
+                await one.up()
+
+    asyncio.run(main())
+    assert crm.tables("crm") == set()
+
+
 def test_one_role_for_everything_works(crm: ScratchDatabase) -> None:
     async def main() -> None:
         async with Migrator(crm.owner, FILES, schema="crm") as one:

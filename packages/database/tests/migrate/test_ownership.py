@@ -97,7 +97,7 @@ def test_the_ledger_is_out_of_reach(scratch_database: ScratchDatabase, text: str
         "create table shared.deals (id int)",
         "alter table shared.tenants add a int",
         "create table shared.x as select 1; alter table shared.x add a int",
-        "set local search_path to shared; create table deals (id int)",
+        "select set_config('search_path', 'shared', true); create table deals (id int)",
     ],
 )
 def test_other_schemas_are_out_of_reach(scratch_database: ScratchDatabase, text: str) -> None:

@@ -20,6 +20,11 @@ from mtenant_database.migrate.script import Script
         ("drop owned by someone", "DROP OWNED"),
         ("drop table public.people", "it names a schema"),
         ("truncate only tenant_b.people", "it names a schema"),
+        ("set search_path to tenant_b", "keeps the role and the search path"),
+        ("set local schema 'tenant_b'", "keeps the role and the search path"),
+        ("set session authorization postgres", "keeps the role and the search path"),
+        ("reset role", "keeps the role and the search path"),
+        ("reset all", "keeps the role and the search path"),
     ],
 )
 def test_what_no_tenant_file_may_say_is_refused_with_its_line(text: str, problem: str) -> None:
@@ -40,6 +45,9 @@ def test_what_no_tenant_file_may_say_is_refused_with_its_line(text: str, problem
         "create index type on a (b)",
         "drop function f(shared.mood)",
         "revoke all on a from b cascade",
+        "set local lock_timeout to '1s'",
+        "reset lock_timeout",
+        "create function f() returns int language sql set search_path to pg_catalog as 'select 1'",
         "select typ.cascade from typ -- cascade",
     ],
 )

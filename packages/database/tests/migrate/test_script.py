@@ -103,3 +103,26 @@ def test_any_text_is_a_script_or_a_typed_error(text: str) -> None:
         return
     assert "\r" not in script.text
     assert script.statements
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "word"),
+    [
+        ("\\copy people from 'people.csv'", "x.sql:1", r"\\copy"),
+        ("select 1;\n\\connect other\nselect 2", "x.sql:2", r"\\connect"),
+        ("select 1 \\gexec", "x.sql:1", r"\\gexec"),
+    ],
+)
+def test_commands_of_psql_are_named(text: str, where: str, word: str) -> None:
+    with pytest.raises(MigrationFileInvalid, match=f"{where}: {word} is a command of psql"):
+        Script(text, "x.sql")
+
+
+def test_a_backslash_in_a_string_is_no_command() -> None:
+    Script("select 'a\\b', E'\\'', $$ \\copy $$, \"a\\b\" /* \\q */ -- \\q", "x.sql")
+
+
+@pytest.mark.parametrize("head", ["-- Migrate: contract", "--MIGRATE : contract"])
+def test_a_directive_is_one_however_it_is_written(head: str) -> None:
+    """What reads like one and is ignored would run a contract migration too early."""
+    assert Script(f"{head}\nselect 1", "x.sql").directives.contract

@@ -17,6 +17,7 @@ The same as a command is `mtenant-db`.
 """
 
 from mtenant_database.migrate.adoption import Tool
+from mtenant_database.migrate.deployment import deploy, migrate_on_start
 from mtenant_database.migrate.drift import Drift, find_drift
 from mtenant_database.migrate.errors import (
     AdoptionRefused,
@@ -97,9 +98,11 @@ __all__ = [
     "UnknownTenant",
     "UnknownVersion",
     "create_migration",
+    "deploy",
     "drop",
     "find_drift",
     "list_tenants",
+    "migrate_on_start",
     "plan",
     "progress_on",
     "provision",

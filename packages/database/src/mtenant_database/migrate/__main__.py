@@ -177,6 +177,7 @@ def _migrate(group: Any) -> None:
     repair.add_argument("how", choices=("retry", "applied", "reverted"))
     _files(repair)
     _where(repair)
+    _json(repair)
 
     adopt = _command(
         group,

@@ -11,11 +11,12 @@ from psycopg import sql
 
 from mtenant_database.migrate import ledger as books
 from mtenant_database.migrate.errors import AdoptionRefused
-from mtenant_database.migrate.ledger import LEDGER, Entry, Ledger
-from mtenant_database.migrate.link import ScriptFailed
+from mtenant_database.migrate.ledger import LEDGER, Entry, Ledger, Place
+from mtenant_database.migrate.link import Link, ScriptFailed, text_of
 from mtenant_database.migrate.migration import History, Migration
-from mtenant_database.migrate.patience import patiently
-from mtenant_database.migrate.transaction import first_value
+from mtenant_database.migrate.ownership import Catalog, select_catalog
+from mtenant_database.migrate.provisioning import enrol
+from mtenant_database.migrate.transaction import first_value, in_transaction
 from mtenant_database.migrate.work import Work
 
 Tool = Literal["golang-migrate", "yoyo"]
@@ -72,58 +73,57 @@ def _of_version(history: History, table: str, rows: list[object]) -> list[Migrat
 async def adopt(work: Work, history: History, tool: Tool, table: str | None = None) -> list[Entry]:
     """Write rows of the ledger for what the other tool has applied, and return them.
 
-    The relations that are there and belong to nobody become the newest row's. The other tool's
-    table stays as it is. A second time nothing happens.
+    A tenant is taken into the registry in the same transaction. The relations that are there and
+    belong to nobody become the newest row's. The other tool's table stays as it is. A second time
+    nothing happens.
 
     Raises:
-        AdoptionRefused: As `adopted`, or the table is not there.
+        AdoptionRefused: As `adopted`, or the schema or the table is not there.
     """
-    name = table or _TABLES[tool]
-    written: list[Entry] = []
+    name, place = table or _TABLES[tool], work.place
 
-    async def attempt() -> None:
-        written.clear()
-        opened = await work.open()
-        try:
-            rows = await _rows(work, tool, name)
-            new = [
-                one
-                for one in adopted(history, tool, f"{work.place.schema}.{name}", rows)
-                if opened.ledger.find(one.component, one.version) is None
-            ]
-            foreign = {LEDGER, name, *opened.ledger.owners}
-            free = {*opened.catalog.relations.values()} - foreign
-            position = max((entry.position for entry in opened.ledger), default=0)
-            for one in new:
-                position += 1
-                written.append(
-                    Entry(
-                        one.component,
-                        one.version,
-                        one.name,
-                        one.checksum,
-                        one.contract,
-                        position=position,
-                        relations=tuple(sorted(free)) if one is new[-1] else (),
-                    )
-                )
-            rows_of = [books.insert_entry(work.place, entry, None) for entry in written]
-            ledger = Ledger([*opened.ledger, *written])
-            await work.commit(opened, *rows_of, work.recorded(ledger))
-        except BaseException:
-            await work.link.close()
-            raise
+    async def act(link: Link) -> list[Entry]:
+        if place.tenant is not None:
+            await enrol(link, place, work.settings)
+        rows = await _rows(link, place, tool, name)
+        reading = books.select_ledger(place).as_string() + select_catalog(place).as_string()
+        ledger_text, catalog_text = (text_of(one) for one in (await link.run(reading))[-2:])
+        ledger, catalog = Ledger.parse(ledger_text or "[]"), Catalog.parse(catalog_text or "[]")
+        free = {*catalog.relations.values()} - {LEDGER, name, *ledger.owners}
+        entries = _entries(
+            ledger, adopted(history, tool, f"{place.schema}.{name}", rows), sorted(free)
+        )
+        said = [books.insert_entry(place, entry, None).as_string() for entry in entries]
+        recorded = work.recorded(Ledger([*ledger, *entries]))
+        await link.run("".join(said) + recorded.as_string())
+        return entries
 
-    await patiently(attempt, work.settings, str(work.place))
-    return written
+    return await in_transaction(work.link, work.settings, act, lock=place)
 
 
-async def _rows(work: Work, tool: Tool, name: str) -> list[object]:
-    table = sql.Identifier(work.place.schema, name)
+def _entries(ledger: Ledger, found: list[Migration], free: list[str]) -> list[Entry]:
+    new = [one for one in found if ledger.find(one.component, one.version) is None]
+    first = 1 + max((entry.position for entry in ledger), default=0)
+    return [
+        Entry(
+            one.component,
+            one.version,
+            one.name,
+            one.checksum,
+            one.contract,
+            position=position,
+            relations=tuple(free) if one is new[-1] else (),
+        )
+        for position, one in enumerate(new, start=first)
+    ]
+
+
+async def _rows(link: Link, place: Place, tool: Tool, name: str) -> list[object]:
+    table = sql.Identifier(place.schema, name)
     there = sql.SQL("SELECT to_regclass({}) IS NOT NULL").format(sql.Literal(table.as_string()))
-    if await first_value(work.link, there) != "t":
+    if await first_value(link, there) != "t":
         raise AdoptionRefused(
-            table=f"{work.place.schema}.{name}", problem=f"there is no such table of {tool}"
+            table=f"{place.schema}.{name}", problem=f"there is no such table of {tool}"
         )
     columns = (
         sql.SQL("json_build_array(version, dirty)")
@@ -132,8 +132,10 @@ async def _rows(work: Work, tool: Tool, name: str) -> list[object]:
     )
     question = sql.SQL("SELECT coalesce(json_agg({}), '[]') FROM {}").format(columns, table)
     try:
-        rows: list[object] = json.loads(await first_value(work.link, question) or "[]")
+        rows: list[object] = json.loads(await first_value(link, question) or "[]")
     except ScriptFailed as exc:
+        if exc.transient or exc.lost:
+            raise
         problem = f"it is no table of {tool}: {exc.error.diag.message_primary}"
-        raise AdoptionRefused(table=f"{work.place.schema}.{name}", problem=problem) from exc
+        raise AdoptionRefused(table=f"{place.schema}.{name}", problem=problem) from exc
     return rows

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from mtenant_database.config import DatabaseConfig
+from mtenant_database.dsn import parse_dsn
 from mtenant_database.migrate.deployment import deploy
 from mtenant_database.migrate.drift import find_drift
 from mtenant_database.migrate.errors import MigrationFileInvalid
@@ -20,12 +21,14 @@ from mtenant_database.migrate.folder import create_migration, read_migrations
 from mtenant_database.migrate.migrator import Migrator
 from mtenant_database.migrate.progress import progress_on
 from mtenant_database.migrate.provisioning import provision
-from mtenant_database.migrate.report import OK, PARTIAL, Report
+from mtenant_database.migrate.report import ABORTED, OK, PARTIAL, Report
 from mtenant_database.migrate.rollout import Rollout
 from mtenant_database.migrate.settings import MigrateSettings
 from mtenant_database.migrate.survey import Standing
 from mtenant_database.migrate.tenants import drop, list_tenants, resume, suspend
 from mtenant_database.migrate.work import Done
+from mtenant_database.tenant_id import check_tenant_id
+from mtenant_errors import AppError
 
 
 async def up(options: Namespace) -> int:
@@ -139,14 +142,12 @@ async def repair(options: Namespace) -> int:
     """Mend what stopped half way."""
     if options.schema is not None:
         async with _migrator(options) as migrator:
-            mended = {options.schema: await migrator.repair(options.how)}
-    else:
-        async with _fleet(options) as fleet:
-            mended = await fleet.repair(options.how, tenants=options.tenants)
-    for where, entries in mended.items():
-        for entry in entries:
-            print(f"{where}: {entry}: {options.how}")
-    return OK
+            for entry in await migrator.repair(options.how):
+                print(f"{options.schema}: {entry}: {options.how}")
+        return OK
+    async with _fleet(options) as fleet:
+        report = await fleet.repair(options.how, tenants=options.tenants)
+    return _say_report(report, options)
 
 
 async def adopt(options: Namespace) -> int:
@@ -203,10 +204,22 @@ async def drift(options: Namespace) -> int:
 
 async def provision_all(options: Namespace) -> int:
     """Make tenants."""
-    for tenant in options.tenants:
-        steps = await provision(_conninfo(options), tenant, settings=_settings(options))
-        print(f"{tenant}: active, {len(steps)} migrations")
-    return OK
+    conninfo, settings = _conninfo(options), _settings(options)
+    tenants = [*dict.fromkeys(map(check_tenant_id, options.tenants))]
+    failed = 0
+    for tenant in tenants:
+        try:
+            steps = await provision(conninfo, tenant, settings=settings)
+        except AppError as exc:
+            if len(tenants) == 1 or getattr(exc, "lost", False):
+                raise
+            print(f"{tenant}: {exc.code}: {exc.message}", file=sys.stderr)
+            failed += 1
+        else:
+            print(f"{tenant}: active, {len(steps)} migrations")
+    if failed == len(tenants):
+        return ABORTED
+    return PARTIAL if failed else OK
 
 
 async def drop_one(options: Namespace) -> int:
@@ -237,7 +250,10 @@ async def resume_one(options: Namespace) -> int:
 
 
 def _conninfo(options: Namespace) -> str:
-    return str(options.dsn) if options.dsn is not None else DatabaseConfig.from_env().conninfo()
+    if options.dsn is None:
+        return DatabaseConfig.from_env().conninfo()
+    parse_dsn(options.dsn)  # whose error does not repeat a password
+    return str(options.dsn)
 
 
 def _settings(options: Namespace) -> MigrateSettings:

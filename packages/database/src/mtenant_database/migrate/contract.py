@@ -19,8 +19,7 @@ async def release(link: Link, components: frozenset[str] | None) -> None:
     """Release the contract migrations of components, in the transaction that is open.
 
     Raises:
-        ContractRefused: A tenant is below what one of them requires, or below an older version of
-            its own component.
+        ContractRefused: A tenant is below what one of them requires.
     """
     await lock_components(link)
     newest: dict[str, int] = {}

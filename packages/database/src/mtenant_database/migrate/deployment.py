@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mtenant_database.config import DatabaseConfig
 from mtenant_database.migrate.fleet import Fleet
-from mtenant_database.migrate.folder import Migrations
+from mtenant_database.migrate.folder import Migrations, read_migrations
 from mtenant_database.migrate.migrator import Migrator
 from mtenant_database.migrate.progress import Progress
 from mtenant_database.migrate.report import Report
@@ -55,3 +56,29 @@ async def deploy(
             rollout=rollout,
             progress=progress,
         )
+
+
+async def migrate_on_start(
+    config: DatabaseConfig, component: str, *, settings: MigrateSettings | None = None
+) -> Report | None:
+    """Do what `deploy` does with the folder of DB_MIGRATE_PATH, if DB_AUTO_MIGRATE says so.
+
+    For the start of a program. Several instances may start at once. In production the variable is off
+    by default, and the same is a step of the deployment: `mtenant-db migrate up`.
+
+    Args:
+        config: Says whether, from which folder, and where the server is. Its role has to be the
+            owner, or one that may take the owner's.
+        component: The name of the program, whose migrations they are.
+        settings: Roles and patience.
+
+    Returns:
+        The report, or None if it is off. Look at `exit_code`: a tenant may have failed.
+
+    Raises:
+        AppError: As `read_migrations` and `deploy`.
+    """
+    if not config.auto_migrate:
+        return None
+    files = read_migrations(config.migrate_path, component)
+    return await deploy(config.conninfo(), files, settings=settings)

@@ -142,10 +142,12 @@ class MigrationFailed(InternalServerError):
 
     Attributes:
         sqlstate: The server's code, or None when the connection broke.
+        lost: Whether the connection broke, or could not be made, at every attempt.
     """
 
     code, message = "MIGRATION_FAILED", "{where}: {problem}"
     sqlstate: str | None = None
+    lost: bool = False
 
 
 class OwnerUnsafe(InternalServerError):

@@ -16,16 +16,16 @@ from mtenant_database.migrate.ledger import Entry, Place
 from mtenant_database.migrate.link import Link
 from mtenant_database.migrate.migration import History
 from mtenant_database.migrate.progress import Progress
-from mtenant_database.migrate.provisioning import enrol
 from mtenant_database.migrate.registration import Registration, read_registered
 from mtenant_database.migrate.repair import How, repair
-from mtenant_database.migrate.report import Report
+from mtenant_database.migrate.report import Report, Result
 from mtenant_database.migrate.rollout import Rollout
 from mtenant_database.migrate.run import Run
 from mtenant_database.migrate.settings import MigrateSettings
-from mtenant_database.migrate.survey import Question, Standing, survey
+from mtenant_database.migrate.survey import Question, Standing, check_names, survey
 from mtenant_database.migrate.transaction import in_transaction
 from mtenant_database.migrate.work import Work
+from mtenant_errors import AppError
 
 T = TypeVar("T")
 
@@ -90,9 +90,12 @@ class Fleet:
         """Return where each tenant stands with each component, in one query.
 
         Raises:
+            UnknownTenant: One that is named is neither active nor suspended.
             NotInstalled: There is no registry.
         """
-        return await self._survey(Question(tenants=_set(tenants)), everybody=True)
+        question = Question(tenants=_set(tenants))
+        await self._check_names(question)
+        return await self._survey(question, everybody=True)
 
     async def up(
         self,
@@ -114,12 +117,14 @@ class Fleet:
 
         Raises:
             ContractRefused: A tenant is below what a contract migration requires.
+            UnknownTenant: One that is named is neither active nor suspended.
+            UnknownVersion: Nothing is registered of a component.
             NotInstalled: There is no registry.
         """
-        names = _set(components)
+        question = Question(_set(components), _set(tenants))
+        await self._check_names(question, rollout)
         if contract:
-            await self._in_transaction(lambda link: release(link, names))
-        question = Question(names, _set(tenants))
+            await self._in_transaction(lambda link: release(link, question.components))
         return await self._run(question, rollout, progress)
 
     async def to(
@@ -138,8 +143,10 @@ class Fleet:
 
         Raises:
             UnknownVersion: The component has no such version; 0 is before the first.
+            UnknownTenant: One that is named is neither active nor suspended.
         """
         names = _set(tenants)
+        await self._check_names(Question(tenants=names), rollout)
         head = await self._aim(component, version, names)
         question = Question(frozenset([component]), names, version, head)
         return await self._run(question, rollout, progress)
@@ -159,8 +166,10 @@ class Fleet:
 
         Raises:
             UnknownVersion: The component has no such version; 0 is before the first.
+            UnknownTenant: One that is named is neither active nor suspended.
         """
         names = _set(tenants)
+        await self._check_names(Question(tenants=names), rollout)
         await self._aim(component, version, names)
         question = Question(frozenset([component]), names, version)
         return await self._run(question, rollout, progress)
@@ -182,21 +191,42 @@ class Fleet:
         versions = [0, *(one.version for one in files if one.version <= newest)]
         return versions[max(0, len(versions) - 1 - count)]
 
-    async def repair(
-        self, how: How, *, tenants: Iterable[str] | None = None
-    ) -> dict[str, list[Entry]]:
-        """Mend no-transaction files that stopped half way; return their rows, by tenant.
+    async def repair(self, how: How, *, tenants: Iterable[str] | None = None) -> Report:
+        """Mend no-transaction files that stopped half way; the report names the tenants that had any.
+
+        One that cannot be mended is no reason to leave out the others.
+
+        Args:
+            how: `retry` goes on where they stopped, `applied` and `reverted` say what you made of
+                the schema by hand. Indexes that were left invalid are dropped.
+            tenants: Only these; None for all.
 
         Raises:
-            AppError: As `repair.repair`; the tenants before it are mended.
+            UnknownTenant: One that is named is neither active nor suspended.
+            MigrationFailed: The server was lost.
         """
+        question = Question(tenants=_set(tenants))
+        await self._check_names(question)
         history = await self._history(None)
-        mended = {}
-        for tenant in await self._survey(Question(tenants=_set(tenants)), everybody=True):
-            work = Work(self._link, Place.of_tenant(tenant), self.settings)
-            if found := await repair(work, history, how):
-                mended[tenant] = found
-        return mended
+        start, report = time.perf_counter(), Report()
+        for tenant in await self._survey(question, everybody=True):
+            if (result := await self._mend(tenant, history, how)) is not None:
+                report.results.append(result)
+        report.seconds = time.perf_counter() - start
+        return report
+
+    async def _mend(self, tenant: str, history: History, how: How) -> Result | None:
+        work, start = Work(self._link, Place.of_tenant(tenant), self.settings), time.perf_counter()
+        try:
+            found = await repair(work, history, how)
+        except AppError as exc:
+            if getattr(exc, "lost", False):
+                raise
+            return Result.of_error(tenant, exc, seconds=time.perf_counter() - start)
+        steps = tuple(f"{entry} ({how})" for entry in found)
+        if not steps:
+            return None
+        return Result(tenant, "repaired", steps, seconds=time.perf_counter() - start)
 
     async def adopt(
         self, tenant: str, component: str, tool: Tool, *, table: str | None = None
@@ -206,9 +236,7 @@ class Fleet:
         Raises:
             AdoptionRefused: There is no such schema, or its table does not fit what is registered.
         """
-        place = Place.of_tenant(tenant)
-        await self._in_transaction(lambda link: enrol(link, place, self.settings))
-        work = Work(self._link, place, self.settings)
+        work = Work(self._link, Place.of_tenant(tenant), self.settings)
         return await adopt(work, await self._history([component]), tool, table)
 
     async def _in_transaction(self, action: Callable[[Link], Awaitable[T]]) -> T:
@@ -218,6 +246,14 @@ class Fleet:
         return await self._in_transaction(
             lambda link: registration.aim(link, component, version, move=tenants is None)
         )
+
+    async def _check_names(self, question: Question, rollout: Rollout | None = None) -> None:
+        tenants = {*(question.tenants or ())}
+        if rollout is not None and not isinstance(rollout.canary, int):
+            tenants |= {*rollout.canary}
+        components = question.components or frozenset()
+        if tenants or components:
+            await check_names(self._link, self.settings, tenants, components)
 
     async def _survey(
         self, question: Question, *, everybody: bool = False

@@ -15,6 +15,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGresult
 
+from mtenant_database.dsn import InvalidDsn, read_dsn
 from mtenant_database.migrate.errors import MigrationFailed
 
 # What a transaction that failed by one of these wanted may be had a moment later (manual, appendix A).
@@ -28,6 +29,7 @@ class ScriptFailed(MigrationFailed):
         error: What psycopg makes of it.
         index: Which statement of the text it was, counted from 0.
         sqlstate: The server's code; None when the connection broke.
+        lost: Whether the connection broke, so that nobody knows yet what came of it.
     """
 
     def __init__(self, error: psycopg.Error, index: int = 0) -> None:
@@ -35,21 +37,17 @@ class ScriptFailed(MigrationFailed):
         self.error = error
         self.index = index
         self.sqlstate = error.sqlstate
+        self.lost = self.sqlstate is None or self.sqlstate.startswith(("08", "57P0"))
 
     @property
     def transient(self) -> bool:
         """Whether the same may succeed a moment later."""
         return self.sqlstate in TRANSIENT
 
-    @property
-    def lost(self) -> bool:
-        """Whether the connection broke, so that nobody knows yet what came of it."""
-        return self.sqlstate is None or self.sqlstate.startswith(("08", "57P0"))
-
     def explain(self, where: str) -> MigrationFailed:
         """Return the error for a caller, who knows what was going on."""
         err = MigrationFailed(where=where, problem=_problem(self.error))
-        err.sqlstate = self.sqlstate
+        err.sqlstate, err.lost = self.sqlstate, self.lost
         return err
 
     @property
@@ -96,11 +94,14 @@ class Link:
 
         Raises:
             ScriptFailed: It cannot be made.
+            InvalidDsn: The connection string is none; libpq's own message would quote it.
         """
         if self._connection is None or self._connection.closed:
+            if (parameters := read_dsn(self._conninfo)) is None:
+                raise InvalidDsn("the connection string cannot be read")
             try:
                 self._connection = await psycopg.AsyncConnection.connect(
-                    make_conninfo(self._conninfo, application_name="mtenant-db"),
+                    make_conninfo(**parameters | {"application_name": "mtenant-db"}),
                     autocommit=True,
                     prepare_threshold=None,
                 )

@@ -9,7 +9,7 @@ or dropped, also from within a DO block, where no parser of the file would see i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,8 +22,8 @@ from mtenant_database.migrate.ledger import LEDGER, Ledger, Place
 # A foreign key to the registry is what a tenant's file may do outside of its schema.
 _FOREIGN_KEY: Final = frozenset({"ShareRowExclusiveLock"})
 _SYSTEM: Final = ("pg_catalog", "pg_toast", "information_schema", "pg_temp_", "pg_toast_temp_")
-# What pg_identify_object_as_address calls them; an index is its table's, TOAST is nobody's.
-_RELATIONS: Final = frozenset({"table", "view", "materialized view", "sequence", "foreign table"})
+# pg_class.relkind of tables, partitioned and foreign ones, views and sequences; an index is its table's.
+_RELATIONS: Final = frozenset("rpfvmS")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,13 @@ class Catalog:
     @classmethod
     def parse(cls, text: str) -> Catalog:
         """Read what `select_catalog` answers."""
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, str | None, str | None]]) -> Catalog:
+        """Make it of object identifiers with the name of a relation or of a type."""
         relations, types = {}, set()
-        for oid, relation, type_ in json.loads(text):
+        for oid, relation, type_ in rows:
             if relation is not None:
                 relations[oid] = relation
             elif type_ is not None:
@@ -75,15 +80,15 @@ class Effect:
     after: Catalog
 
     @classmethod
-    def parse(cls, locks: str, catalog: str) -> Effect:
-        """Read what `select_locks` and `select_catalog` answer."""
+    def parse(cls, text: str) -> Effect:
+        """Read what `select_effect` answers."""
+        locks, catalog = json.loads(text)
         touched: dict[int, Touched] = {}
-        for oid, kind, names, table, mode in json.loads(locks):
+        for oid, kind, schema, name, table, mode in locks:
             known = touched.get(oid)
             modes = frozenset([mode]) | (known.modes if known is not None else frozenset())
-            schema, name = names or (None, None)
             touched[oid] = Touched(oid, schema, name, kind, table, modes)
-        return cls(tuple(touched.values()), Catalog.parse(catalog))
+        return cls(tuple(touched.values()), Catalog.of(catalog))
 
 
 def made(before: Catalog, effect: Effect, ledger: Ledger, place: Place, component: str) -> set[str]:
@@ -131,28 +136,36 @@ def _broken(
 
 
 def select_catalog(place: Place) -> sql.Composed:
-    """Return the query that reads a `Catalog` as one JSON value.
+    """Return the query that reads a `Catalog` as one JSON value."""
+    return sql.SQL("{};").format(_catalog(place))
 
-    It goes by pg_depend, which has an index by schema; pg_class has none.
-    """
-    quoted = sql.Identifier(place.schema).as_string()
+
+def select_effect(place: Place) -> sql.Composed:
+    """Return the query that reads an `Effect` of the running transaction as one JSON value."""
+    return sql.SQL("SELECT json_build_array(({}), ({}));").format(_LOCKS, _catalog(place))
+
+
+def _catalog(place: Place) -> sql.Composed:
+    # By pg_depend, which has an index by schema; pg_class has none.
     return sql.SQL(
         "SELECT coalesce(json_agg(json_build_array(d.objid::int8,"
         " (SELECT relname FROM pg_catalog.pg_class c WHERE c.oid = d.objid AND d.classid = 1259),"
         " (SELECT typname FROM pg_catalog.pg_type t WHERE t.oid = d.objid AND d.classid = 1247))),"
         " '[]') FROM pg_catalog.pg_depend d WHERE d.refclassid = 2615"
-        " AND d.refobjid = {}::pg_catalog.regnamespace AND d.classid IN (1247, 1259);"
-    ).format(sql.Literal(quoted))
+        " AND d.refobjid = {}::pg_catalog.regnamespace AND d.classid IN (1247, 1259)"
+    ).format(sql.Literal(sql.Identifier(place.schema).as_string()))
 
 
-def select_locks() -> sql.SQL:
-    """Return the query that reads the strong locks of the running transaction as one JSON value."""
-    # Functions and a subquery, not joins: what the planner thinks of pg_locks' size does not matter.
-    return sql.SQL(
-        "SELECT coalesce(json_agg(json_build_array(l.relation::int8, o.type, o.object_names,"
-        " CASE o.type WHEN 'index' THEN (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i"
-        " WHERE i.indexrelid = l.relation) END, l.mode)), '[]') FROM (SELECT * FROM pg_catalog.pg_locks"
-        " WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND database <> 0"
-        " AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')) l,"
-        " LATERAL pg_catalog.pg_identify_object_as_address(1259, l.relation, 0) o;"
-    )
+# The strong locks of the running transaction. OFFSET 0 and subqueries instead of joins: what the planner
+# thinks of the number of locks does not matter. TOAST, whose schema is 99 (catalog/pg_namespace.dat),
+# is nobody's.
+_LOCKS: Final = sql.SQL(
+    "SELECT coalesce(json_agg(json_build_array(l.relation::int8, c.relkind,"
+    " (SELECT nspname FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace), c.relname,"
+    " CASE WHEN c.relkind IN ('i', 'I') THEN (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i"
+    " WHERE i.indexrelid = c.oid) END, l.mode)), '[]') FROM pg_catalog.pg_lock_status() l"
+    " LEFT JOIN LATERAL (SELECT * FROM pg_catalog.pg_class c WHERE c.oid = l.relation OFFSET 0) c"
+    " ON true WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'"
+    " AND l.database <> 0 AND c.relnamespace IS DISTINCT FROM 99"
+    " AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')"
+)

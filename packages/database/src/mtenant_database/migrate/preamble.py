@@ -70,6 +70,12 @@ def try_lock(schema: str) -> sql.Composed:
     return sql.SQL("SELECT pg_catalog.pg_try_advisory_xact_lock({});").format(key)
 
 
+def try_session_lock(schema: str) -> sql.Composed:
+    """Return the query that takes the same lock until the connection ends, or answers false."""
+    key = sql.Literal(lock_key(schema))
+    return sql.SQL("SELECT pg_catalog.pg_try_advisory_lock({});").format(key)
+
+
 def limits(directives: Directives, *, local: bool = True) -> list[sql.Composed]:
     """Return a statement for each limit that a file asks for."""
     asked = (

@@ -6,12 +6,14 @@ import json
 from dataclasses import dataclass
 
 from psycopg import sql
+from psycopg.pq.abc import PGresult
 
 from mtenant_database.migrate import planner, registry
 from mtenant_database.migrate.errors import AdoptionRefused, TenantExists, UnknownTenant
 from mtenant_database.migrate.ledger import Ledger, Place, create_ledger
 from mtenant_database.migrate.link import Link, ScriptFailed, text_of
 from mtenant_database.migrate.migration import History
+from mtenant_database.migrate.ownership import Catalog, select_catalog
 from mtenant_database.migrate.patience import patiently
 from mtenant_database.migrate.planner import Step, Target
 from mtenant_database.migrate.registration import parse_registered, select_registered
@@ -22,16 +24,21 @@ from mtenant_errors import AppError
 
 _COMPONENTS = (
     "SELECT coalesce(json_agg(json_build_array(name, head, contracted)), '[]')"
-    " FROM (SELECT * FROM shared.components ORDER BY name{}) components"
+    " FROM (SELECT * FROM shared.components ORDER BY name{}) components;"
 )
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is registered, and how far a new tenant goes."""
+    """What is registered, and how far a new tenant goes; `text` is what the registry said."""
 
     target: Target
     history: History
+    text: str
+
+
+class _IsThere(Exception):
+    """The registry has a row of the tenant."""
 
 
 async def provision(
@@ -60,46 +67,65 @@ async def provision(
     async with Link(conninfo) as link:
         work = Work(link, place, settings, fresh=True)
 
-        async def begin(link: Link) -> _Wanted:
-            await _begin(link, place, settings)
-            _, wanted = await _wanted(link, place)
-            return wanted
-
-        wanted = await in_transaction(link, settings, begin, lock=place, durable=False)
+        wanted = await _begin(work)
         made: list[Done] = []
         try:
             while True:
                 await _walk(work, wanted, made)
-                work.fresh = False  # from here on it has to reach the disk
-                if (moved := await _activate(work)) is None:
+                if (moved := await _activate(work, wanted)) is None:
                     return made
-                wanted, work.fresh = moved, True
+                wanted = moved
         except AppError as exc:
+            await link.rollback()
             await _note(link, settings, place, exc)
             raise
 
 
-async def _begin(link: Link, place: Place, settings: MigrateSettings) -> None:
-    tenant = sql.Literal(place.tenant)
-    new = sql.SQL(
-        "INSERT INTO shared.tenants (id) VALUES ({}) ON CONFLICT DO NOTHING RETURNING id"
-    ).format(tenant)
-    if await first_value(link, new) is None:
-        status = await first_value(link, registry.select_status(str(place.tenant)))
-        if status != "provisioning":
-            raise TenantExists(tenant=place.tenant, status=status)
-        return
-    schema = sql.SQL("CREATE SCHEMA {};").format(sql.Identifier(place.schema))
-    statements = [schema, create_ledger(place), *grants(place, settings)]
+async def _begin(work: Work) -> _Wanted:
+    """Make the row and the schema, or find those of an attempt that failed."""
+    place, settings = work.place, work.settings
     try:
-        await link.run("".join(part.as_string() for part in statements))
+        wanted, catalog = await in_transaction(
+            work.link,
+            settings,
+            lambda link: _create(link, place, settings),
+            lock=place,
+            durable=False,
+        )
+    except _IsThere:
+        return await in_transaction(
+            work.link, settings, lambda link: _resume(link, place), lock=place
+        )
+    work.begin_with(catalog)
+    return wanted
+
+
+async def _create(link: Link, place: Place, settings: MigrateSettings) -> tuple[_Wanted, Catalog]:
+    row = sql.SQL("INSERT INTO shared.tenants (id) VALUES ({});").format(sql.Literal(place.tenant))
+    schema = sql.SQL("CREATE SCHEMA {};").format(sql.Identifier(place.schema))
+    making = [row, schema, create_ledger(place), *grants(place, settings), select_catalog(place)]
+    try:
+        results = await link.run(
+            "".join(part.as_string() for part in (*making, *_questions(place)))
+        )
     except ScriptFailed as exc:
+        if exc.sqlstate == "23505":  # unique_violation
+            raise _IsThere from exc.error
         if exc.sqlstate == "42P06":  # duplicate_schema
             raise TenantExists(
                 f"schema {place.schema} is there, and the registry does not know it: "
                 "adopt it, or drop it"
             ) from exc.error
         raise
+    catalog = Catalog.parse(text_of(results[len(making) - 1]) or "[]")
+    return _answer(results)[1], catalog
+
+
+async def _resume(link: Link, place: Place) -> _Wanted:
+    status, wanted = await _wanted(link, place)
+    if status != "provisioning":
+        raise TenantExists(tenant=place.tenant, status=status)
+    return wanted
 
 
 def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
@@ -119,22 +145,37 @@ def grants(place: Place, settings: MigrateSettings) -> list[sql.Composed]:
     return [sql.SQL(text).format(**names) for text in said]
 
 
-async def _wanted(link: Link, place: Place, *, shared: bool = False) -> tuple[str | None, _Wanted]:
-    """Return the tenant's status, and what is wanted of it."""
-    components = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if shared else ""))
+async def _wanted(
+    link: Link, place: Place, *, known: _Wanted | None = None
+) -> tuple[str | None, _Wanted]:
+    """Return the tenant's status, and what is wanted of it.
+
+    Args:
+        link: The connection.
+        place: The tenant's.
+        known: What was wanted before; from now on nobody moves a head until the transaction ends.
+    """
+    said = _questions(place, share=known is not None)
+    return _answer(await link.run("".join(part.as_string() for part in said)), known)
+
+
+def _questions(place: Place, *, share: bool = False) -> list[sql.Composable]:
     # Three statements: the last one sees what the one before it may have waited for.
-    said = (
+    return [
         registry.select_status(str(place.tenant)),
-        components,
-        sql.SQL(";"),
+        sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if share else "")),
         select_registered(),
-    )
-    results = await link.run("".join(part.as_string() for part in said))
+    ]
+
+
+def _answer(results: list[PGresult], known: _Wanted | None = None) -> tuple[str | None, _Wanted]:
     rows = json.loads(text_of(results[-2]) or "[]")
     target = Target(
         {name: head for name, head, _ in rows}, {name: until for name, _, until in rows}
     )
-    return text_of(results[-3]), _Wanted(target, parse_registered(text_of(results[-1])))
+    status, text = text_of(results[-3]), text_of(results[-1]) or "[]"
+    history = parse_registered(text) if known is None or known.text != text else known.history
+    return status, _Wanted(target, history, text)
 
 
 async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
@@ -147,7 +188,7 @@ async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
             return
 
 
-async def _activate(work: Work) -> _Wanted | None:
+async def _activate(work: Work, known: _Wanted) -> _Wanted | None:
     """Make the tenant active; or return what is wanted now, because a head has moved."""
     link, place = work.link, work.place
 
@@ -156,7 +197,7 @@ async def _activate(work: Work) -> _Wanted | None:
         try:
             # FOR SHARE: until this transaction ends nobody registers anything, and whoever waits to
             # do so will find this tenant among the active ones.
-            status, wanted = await _wanted(link, place, shared=True)
+            status, wanted = await _wanted(link, place, known=known)
             if status == "active":  # somebody else was faster
                 await link.rollback()
                 return None
@@ -181,7 +222,9 @@ def _activation(work: Work) -> list[sql.Composed]:
     row = sql.SQL(
         "UPDATE shared.tenants SET status = 'active', error = NULL, updated_at = now() WHERE id = {};"
     ).format(sql.Literal(work.place.tenant))
-    return [row, *_admission(work.place, work.settings)]
+    # From here on it has to reach the disk, and all that was committed before it does so, too.
+    durable = sql.SQL("SET LOCAL synchronous_commit TO DEFAULT;").format()
+    return [durable, row, *_admission(work.place, work.settings)]
 
 
 def _admission(place: Place, settings: MigrateSettings) -> list[sql.Composed]:

@@ -6,9 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
-Outcome = Literal["migrated", "unchanged", "failed", "skipped"]
+from mtenant_errors import AppError
+
+Outcome = Literal["migrated", "repaired", "failed", "skipped"]
 
 OK, ABORTED, PARTIAL = 0, 1, 3
 
@@ -36,6 +38,20 @@ class Result:
     code: str | None = None
     sqlstate: str | None = None
     error: str | None = None
+
+    @classmethod
+    def of_error(
+        cls,
+        tenant: str,
+        error: AppError,
+        *,
+        steps: tuple[str, ...] = (),
+        retries: int = 0,
+        seconds: float = 0.0,
+    ) -> Self:
+        """Return what came of a tenant that failed by an error."""
+        sqlstate = getattr(error, "sqlstate", None)
+        return cls(tenant, "failed", steps, retries, seconds, error.code, sqlstate, error.message)
 
 
 @dataclass

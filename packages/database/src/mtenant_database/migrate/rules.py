@@ -45,6 +45,8 @@ def _broken(script: Script) -> Iterator[tuple[str, str]]:
             yield where, f"CREATE {second}: {_MADE[second]}"
         if first == "DROP" and second in ("SCHEMA", "OWNED"):
             yield where, f"DROP {second} takes what is not this file's: name what goes"
+        if _leaves(statement):
+            yield where, "a tenant's file keeps the role and the search path that it is given"
         if _names_a_schema(statement):
             yield where, "it names a schema: a tenant's file finds its own by the search path"
         if _cascades(statement):
@@ -57,6 +59,18 @@ def _broken(script: Script) -> Iterator[tuple[str, str]]:
 def _first_two(statement: Statement) -> tuple[str, str]:
     words = [word.text for word in statement.words[:2]] + ["", ""]
     return words[0], words[1]
+
+
+def _leaves(statement: Statement) -> bool:
+    said = [word.text for word in statement.words if word.text not in ("LOCAL", "SESSION")]
+    # Also behind SET SESSION: its second word was taken out here.
+    return said[:1] in (["SET"], ["RESET"]) and said[1:2] in (
+        ["SEARCH_PATH"],
+        ["SCHEMA"],
+        ["ROLE"],
+        ["AUTHORIZATION"],
+        ["ALL"],
+    )
 
 
 def _names_a_schema(statement: Statement) -> bool:

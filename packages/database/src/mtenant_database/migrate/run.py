@@ -110,14 +110,14 @@ class Run:
                 if done.left == 0:
                     break
         except AppError as exc:
-            return Result(
+            if getattr(exc, "lost", False) and self.report.aborted is None:
+                # It is not about this tenant: all of the others would only wait as long.
+                self.report.aborted = f"the server was lost at {tenant}"
+            return Result.of_error(
                 tenant,
-                "failed",
-                tuple(steps),
-                work.retries,
-                time.perf_counter() - start,
-                exc.code,
-                getattr(exc, "sqlstate", None),
-                exc.message,
+                exc,
+                steps=tuple(steps),
+                retries=work.retries,
+                seconds=time.perf_counter() - start,
             )
         return Result(tenant, "migrated", tuple(steps), work.retries, time.perf_counter() - start)

@@ -20,7 +20,7 @@ from mtenant_database.migrate.statement import Statement, Unterminated, leading,
 
 # 63 bytes, as an identifier has; the rest is the grammar of a key word.
 _COMPONENT: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_DIRECTIVE: Final = re.compile(r"--[ \t]*migrate:[ \t]*(.*)")
+_DIRECTIVE: Final = re.compile(r"--[ \t]*migrate[ \t]*:[ \t]*(.*)", re.IGNORECASE)
 _TIMEOUT: Final = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:ms|s|min|h)")
 _REQUIREMENT: Final = re.compile(r"([^<>= ]+)>=([0-9]{1,18})")
 _KNOWN: Final = (
@@ -103,6 +103,7 @@ class Script:
         if all(piece.blank for piece in self.statements):
             raise MigrationFileInvalid(where=source, problem="it is empty: write a statement")
         self._refuse_copy()
+        self._refuse_psql()
         if self.directives.transactional:
             self._refuse_transaction_control()
 
@@ -118,6 +119,11 @@ class Script:
             return tuple(piece for piece in split(self.text) if not piece.blank)
         except Unterminated as exc:
             raise MigrationFileInvalid(where=self.place(exc.offset), problem=str(exc)) from None
+
+    @property
+    def controls_transactions(self) -> bool:
+        """Whether it begins or ends a transaction of its own; one that is checked does only outside."""
+        return any(_control(statement) is not None for statement in self.statements)
 
     def place(self, offset: int) -> str:
         """Return source and line of a character."""
@@ -137,15 +143,22 @@ class Script:
                     problem="COPY from or to a client, who is not there: write INSERT",
                 )
 
+    def _refuse_psql(self) -> None:
+        for statement in self.statements:
+            if statement.backslash is not None:
+                offset = statement.offset + statement.backslash
+                word = self.text[offset:].split(maxsplit=1)[0]
+                raise MigrationFileInvalid(
+                    where=self.place(offset),
+                    problem=f"{word[:20]} is a command of psql, and not SQL: leave it out",
+                )
+
     def _refuse_transaction_control(self) -> None:
         for statement in self.statements:
-            first = statement.words[0].text if statement.words else ""
-            if first == "PREPARE" and not statement.begins("PREPARE", "TRANSACTION"):
-                continue
-            if first in _CONTROL and not statement.begins("ROLLBACK", "TO"):
+            if (word := _control(statement)) is not None:
                 raise MigrationFileInvalid(
                     where=self.place_of(statement),
-                    problem=f"{first} in a file that is one transaction already: leave it out, or "
+                    problem=f"{word} in a file that is one transaction already: leave it out, or "
                     "write `-- migrate: no-transaction` at the top",
                 )
 
@@ -172,6 +185,16 @@ class Script:
                     raise MigrationFileInvalid(where=where, problem=f"{word} is said twice")
                 found[name] = value
         return Directives(**found, requires=tuple(sorted(set(requires))))  # type: ignore[arg-type]  # values are of the kind that _directive gives their names
+
+
+def _control(statement: Statement) -> str | None:
+    """Return the word that begins or ends a transaction, if this statement does."""
+    word = statement.words[0].text if statement.words else ""
+    if word not in _CONTROL or statement.begins("ROLLBACK", "TO"):
+        return None
+    if word == "PREPARE" and not statement.begins("PREPARE", "TRANSACTION"):
+        return None
+    return word
 
 
 def _directive(word: str, where: str) -> tuple[str, object]:

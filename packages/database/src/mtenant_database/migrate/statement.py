@@ -69,6 +69,7 @@ class Statement:
         start: Where its first token begins, counted from its own beginning.
         words: Its words at every depth, outside of strings and comments.
         blank: Whether it says nothing: white space, comments, semicolons.
+        backslash: Where its first backslash outside of strings is, which SQL has none of; or None.
     """
 
     text: str
@@ -76,6 +77,7 @@ class Statement:
     start: int
     words: tuple[Word, ...]
     blank: bool = False
+    backslash: int | None = None
 
     def begins(self, *words: str) -> bool:
         """Tell whether these are its first words."""
@@ -116,6 +118,7 @@ class _Scanner:
         self.offset = at
         self.first: int | None = None
         self.words: list[Word] = []
+        self.backslash: int | None = None
         self.depth = 0
         self.atomic = 0
 
@@ -143,7 +146,8 @@ class _Scanner:
             blank = self.first is None
             start = (at if self.first is None else self.first) - self.offset
             text = self.text[self.offset : at]
-            self.pieces.append(Statement(text, self.offset, start, tuple(self.words), blank))
+            words = tuple(self.words)
+            self.pieces.append(Statement(text, self.offset, start, words, blank, self.backslash))
         self._begin(at)
 
     def _finish(self) -> None:
@@ -198,6 +202,8 @@ class _Scanner:
             if end < 0:
                 raise Unterminated(f"a string {tag.group()}", at)
             return end + len(tag.group())
+        if char == "\\" and self.backslash is None:
+            self.backslash = at - self.offset
         self.depth += {"(": 1, ")": -1}.get(char, 0)
         return at + 1
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from mtenant_database.migrate import preamble
-from mtenant_database.migrate.errors import NotInstalled
+from mtenant_database.migrate.errors import NotInstalled, UnknownTenant, UnknownVersion
 from mtenant_database.migrate.link import Link, ScriptFailed, text_of
+from mtenant_database.migrate.patience import Again, patiently
 from mtenant_database.migrate.planner import Target
 from mtenant_database.migrate.settings import MigrateSettings
 from mtenant_database.migrate.work import ABSENT
@@ -120,14 +121,52 @@ async def survey(
     """
     query = select_standings(question, everybody=everybody)
     text = sql.SQL("BEGIN READ ONLY; {} {}; COMMIT").format(preamble.set_role(settings), query)
-    try:
-        rows = json.loads(text_of((await link.run(text.as_string()))[-2]) or "[]")
-    except ScriptFailed as exc:
-        await link.rollback()
-        if exc.sqlstate in ABSENT:
-            raise NotInstalled(where="the database") from exc.error
-        raise exc.explain("the registry") from exc.error
+    rows = json.loads(await _ask(link, settings, text) or "[]")
     found: dict[str, list[Standing]] = {}
     for row in rows:
         found.setdefault(row[0], []).append(Standing(*row))
     return found
+
+
+async def check_names(
+    link: Link,
+    settings: MigrateSettings,
+    tenants: Iterable[str],
+    components: Iterable[str],
+) -> None:
+    """Look whether what is named is there: a slip of the pen is not "nothing to do".
+
+    Raises:
+        UnknownTenant: A tenant is not, or is neither active nor suspended.
+        UnknownVersion: A component is not.
+        NotInstalled: There is no registry.
+    """
+    query = sql.SQL(
+        "SELECT json_build_array("
+        "(SELECT string_agg(named, ', ' ORDER BY named) FROM unnest({}::text[]) named WHERE NOT EXISTS"
+        " (SELECT FROM shared.tenants WHERE id = named AND status IN ('active', 'suspended'))),"
+        "(SELECT string_agg(named, ', ' ORDER BY named) FROM unnest({}::text[]) named WHERE NOT EXISTS"
+        " (SELECT FROM shared.components c WHERE c.name = named)))"
+    ).format(sql.Literal(sorted(tenants)), sql.Literal(sorted(components)))
+    text = sql.SQL("BEGIN READ ONLY; {} {}; COMMIT").format(preamble.set_role(settings), query)
+    nobody, nothing = json.loads(await _ask(link, settings, text) or "[]")
+    if nobody is not None:
+        raise UnknownTenant(tenant=nobody, wanted="active or suspended")
+    if nothing is not None:
+        raise UnknownVersion(f"nothing is registered of {nothing}")
+
+
+async def _ask(link: Link, settings: MigrateSettings, text: sql.Composed) -> str | None:
+    """Ask one question, again if the connection was broken: it idles while a run is at work."""
+
+    async def attempt() -> str | None:
+        try:
+            return text_of((await link.run(text.as_string()))[-2])
+        except ScriptFailed as exc:
+            await link.rollback()
+            if exc.sqlstate in ABSENT:
+                raise NotInstalled(where="the database") from exc.error
+            err = exc.explain("the registry")
+            raise (Again(err) if exc.lost else err) from exc.error
+
+    return await patiently(attempt, settings, "the registry")

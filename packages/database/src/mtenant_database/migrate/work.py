@@ -83,6 +83,9 @@ class Work:
         self.fresh = fresh
         self.retries = 0
         self._left: tuple[Ledger, Catalog] | None = None
+        self._ahead: list[PGresult] | None = (
+            None  # what a transaction answered that is open already
+        )
 
     async def step(self, choose: Choose) -> Done | None:
         """Make the first of the steps that `choose` finds for the ledger; None if it finds none.
@@ -101,7 +104,7 @@ class Work:
         )
 
     async def read(self) -> Ledger:
-        """Return the ledger as it is, without waiting for anybody.
+        """Return the ledger as it is, without waiting for anybody unless the tenant is suspended.
 
         Raises:
             NotInstalled: There is none.
@@ -113,9 +116,20 @@ class Work:
             )
         except ScriptFailed as exc:
             await self.link.rollback()
+            if exc.sqlstate == LOCKED_OUT and self.place.tenant is not None:
+                return await self._read_suspended(exc)
             self._explain_absence(exc)
             raise exc.explain(str(self.place)) from exc.error
         return Ledger.parse(text_of(results[-4]) or "[]")
+
+    async def _read_suspended(self, denied: ScriptFailed) -> Ledger:
+        async def attempt() -> Ledger:
+            try:
+                return (await self._open_suspended(denied)).ledger
+            finally:
+                await self.link.rollback()
+
+        return await patiently(attempt, self.settings, str(self.place))
 
     def _count(self) -> None:
         self.retries += 1
@@ -129,7 +143,8 @@ class Work:
                 await self.commit(opened, self.recorded(opened.ledger))
                 return None
             step = steps[0]
-            if step.script.directives.transactional or self.fresh:
+            script = step.script
+            if script.directives.transactional or (self.fresh and not script.controls_transactions):
                 await self._run(opened, step, start)
             else:
                 await run_outside(self, opened, step)
@@ -138,21 +153,34 @@ class Work:
             raise
         return Done(step, len(steps) - 1, time.perf_counter() - start)
 
+    def begin_with(self, catalog: Catalog) -> None:
+        """Take it that nothing has been applied yet, and this is in the schema that was just made."""
+        self._left = (Ledger(), catalog)
+
     async def open(self) -> Opened:
         """Begin a transaction, take the schema's lock, and read ledger and catalog; all in one message."""
-        reading = [books.select_ledger(self.place)]
-        if self._left is None:
-            reading.append(ownership.select_catalog(self.place))
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            return await self._opened_now(ahead)
         try:
-            results = await self.link.run(_text(self._begin(), *reading))
+            results = await self.link.run(self._opening())
         except ScriptFailed as exc:
             await self.link.rollback()
             if exc.sqlstate == LOCKED_OUT and self.place.tenant is not None:
                 return await self._open_suspended(exc)
             self._explain_absence(exc)
             raise self.error(exc) from exc.error
+        return await self._opened_now(results)
+
+    def _opening(self) -> str:
+        reading = [books.select_ledger(self.place)]
+        if self._left is None:
+            reading.append(ownership.select_catalog(self.place))
+        return _text(self._begin(), *reading)
+
+    async def _opened_now(self, results: list[PGresult]) -> Opened:
         check_role(self.link, self.settings)
-        check_lock(results[-1 - len(reading)])
+        check_lock(results[-3 if self._left is None else -2])
         if self._left is None:
             return _opened(results, suspended=False)
         ledger, (known, catalog) = Ledger.parse(text_of(results[-1]) or "[]"), self._left
@@ -216,19 +244,25 @@ class Work:
             spent = round((time.perf_counter() - start) * 1000)
             record = books.insert_entry(self.place, entry, spent)
             ledger = opened.ledger.and_(entry)
-        await self.commit(opened, record, self.recorded(ledger, [one.component]))
-        # While nobody uses the schema it stays as it was left.
-        self._left = (ledger, effect.after) if self.fresh else None
+        recorded = self.recorded(ledger, [one.component])
+        if not self.fresh:
+            await self.commit(opened, record, recorded)
+            return
+        # Nobody uses the schema: it stays as it was left, and the next step can begin at once.
+        self._left = (ledger, effect.after)
+        try:
+            text = _text(record, recorded, sql.SQL(preamble.COMMIT + ";")) + self._opening()
+            self._ahead = await self.link.run(text)
+        except ScriptFailed as exc:
+            self._explain_absence(exc)
+            raise self.error(exc) from exc.error
 
     async def _run_script(self, opened: Opened, step: Step) -> Effect:
         script = step.script
         outside = not script.directives.transactional
         body = without_concurrently(script) if outside else script.text
         before = preamble.limits(script.directives)
-        after: list[sql.Composable] = [
-            ownership.select_locks(),
-            ownership.select_catalog(self.place),
-        ]
+        after = [ownership.select_effect(self.place)]
         if self.place.tenant is not None and step.direction == "up":
             after.append(registry.select_checksum(step.migration))
         head = _text(*before)
@@ -237,8 +271,8 @@ class Work:
         except ScriptFailed as exc:
             where = script.source if outside else _where(step, exc, len(before), len(head))
             raise self.error(exc, f"{where}, in {self.place}") from exc.error
-        locks, catalog = (text_of(one) or "[]" for one in results[-len(after) :][:2])
-        effect = Effect.parse(locks, catalog)
+        check_role(self.link, self.settings)  # the file may have gone back to who connects
+        effect = Effect.parse(text_of(results[-len(after)]) or "")
         if self.place.tenant is not None:
             place, one = self.place, step.migration
             ownership.check_effect(
@@ -290,6 +324,7 @@ class Work:
             raise self.error(exc) from exc.error
 
     async def _abandon(self, exc: BaseException) -> None:
+        self._ahead = None
         if isinstance(exc, Exception):
             await self.link.rollback()
         else:  # cancelled: no more words with the server
