@@ -9,9 +9,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from mtenant_events.abc import Executor
-from mtenant_events.codec import encode, event_of
+from mtenant_events.codec import encode
 from mtenant_events.config import EventsConfig
-from mtenant_events.errors import TenantMismatch, TenantRequired
+from mtenant_events.context import event_of
 from mtenant_events.event import Event
 from mtenant_events.store.errors import TransactionRequired
 
@@ -61,8 +61,9 @@ class Outbox:
 
         Raises:
             TransactionRequired: `tx` is no open transaction.
-            TenantMismatch: The event is of another tenant than the transaction.
-            TenantRequired: The transaction is of no tenant, and the event names none.
+            TenantMismatch: The event is of another tenant than the transaction or the context.
+            TenantRequired: Neither the transaction nor the context is of a tenant, and `event` is a
+                payload.
             EventTooLarge: It is larger than the stream takes.
         """
         (added,) = await self.add_many(tx, [event], key=key, ordered=ordered)
@@ -73,7 +74,7 @@ class Outbox:
     ) -> list[Event[Any]]:
         """Add events in one statement, in their order; for the rest as `add`, with one key for all."""
         tenant = _tenant_of(tx)
-        added = [self._event(event, tenant) for event in events]
+        added = [event_of(event, source=self._config.source, tenant=tenant) for event in events]
         if not added:
             return added
         keys = [_key_of(event) if key is None else _check_key(str(key)) for event in added]
@@ -97,19 +98,6 @@ class Outbox:
         if self._wake is not None:
             self._wake()
         return added
-
-    def _event(self, event: Any, tenant: str | None) -> Event[Any]:
-        if not isinstance(event, Event):
-            if tenant is None:
-                raise TenantRequired(
-                    internal="a transaction of no tenant: add an Event that names its tenant"
-                )
-            return event_of(event, tenant=tenant, source=self._config.source)
-        if tenant is not None and event.tenant != tenant:
-            raise TenantMismatch(
-                internal=f"an event of {event.tenant} in a transaction of {tenant}"
-            )
-        return event
 
 
 def _tenant_of(tx: Executor) -> str | None:

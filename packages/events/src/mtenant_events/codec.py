@@ -1,0 +1,205 @@
+"""Events to messages, and messages to events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from mtenant_events.cloudevents import STRUCTURED, parse_json, parse_time, read
+from mtenant_events.config import EventsConfig
+from mtenant_events.errors import BadMessage, EventTooLarge, Reason
+from mtenant_events.event import Event, Message
+from mtenant_events.payload import Unfit, plain
+from mtenant_events.registry import Registry
+from mtenant_events.subjects import address_of, subject_of
+from mtenant_events.tenant_id import InvalidTenantId
+
+MESSAGE_ID: Final = "Nats-Msg-Id"
+"""The header by which a stream knows a message again (NATS documentation, JetStream headers)."""
+
+EXPECTED_STREAM: Final = "Nats-Expected-Stream"
+"""The header that names the only stream that may store a message."""
+
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+_ENCODER: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain
+)
+
+
+def encode(event: Event[Any], config: EventsConfig, *, key: str | None = None) -> Message:
+    """Return the message of an event: structured CloudEvents 1.0, with the trace that is going on.
+
+    Its `Nats-Msg-Id` is `<tenant>:<id>`: ids alone would be known again across tenants.
+
+    Args:
+        event: The event.
+        config: Prefix of the subject, stream, largest message.
+        key: What the event is ordered by: its subject by default, else its id.
+
+    Raises:
+        EventTooLarge: The message is larger than `config.max_payload`.
+        TypeError: Its data holds what JSON does not have.
+        ValueError: Its data holds NaN, half of a surrogate pair, or itself.
+    """
+    key = key or event.subject or event.id
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "time": event.timestamp.isoformat()[:-6] + "Z",
+        "datacontenttype": "application/json",
+        "tenantid": event.tenant,
+        "organizationid": event.tenant,
+        "partitionkey": key,
+    }
+    if event.subject is not None:
+        attributes["subject"] = event.subject
+    if event.actor is not None:
+        attributes["actor"] = event.actor
+    if event.correlation_id is not None:
+        attributes["correlationid"] = event.correlation_id
+    if event.causation_id is not None:
+        attributes["causationid"] = event.causation_id
+    attributes["data"] = event.data
+    headers = {
+        MESSAGE_ID: message_id(event.tenant, event.id),
+        EXPECTED_STREAM: config.stream,
+        "Content-Type": STRUCTURED,
+    }
+    if trace.get_current_span().get_span_context().is_valid:
+        _PROPAGATOR.inject(headers)
+    try:
+        body = _ENCODER.encode(attributes).encode()
+    except (ValueError, TypeError, RecursionError) as exc:
+        kind = TypeError if isinstance(exc, TypeError) else ValueError
+        raise kind(f"the data of {event.type} is no JSON: {exc}") from exc
+    subject = subject_of(config.prefix, event.tenant, event.type, key)
+    if size_of(headers, body) > config.max_payload:
+        raise EventTooLarge(
+            internal=f"{event.type} has {len(body)} bytes, more than {config.max_payload} with headers"
+        )
+    return Message(subject, headers, body)
+
+
+def decode(
+    subject: str, headers: Mapping[str, str] | None, body: bytes, registry: Registry, *, prefix: str
+) -> Event[Any]:
+    """Return the event of a message: of CloudEvents 1.0, structured or binary, or in the plain spelling.
+
+    Args:
+        subject: What it was published to: tenant and type must be those of the event.
+        headers: Of the message.
+        body: Of the message.
+        registry: Knows the classes of payloads. Data of a type that it does not know stays as it is.
+        prefix: Of the subject.
+
+    Raises:
+        BadMessage: It is no event, or not of this subject; `reason` says why.
+    """
+    attributes = read(headers or {}, body)
+    if attributes is None:
+        members = parse_json(body)
+        if not isinstance(members, dict):
+            raise BadMessage(Reason.INVALID_JSON, "not an object")
+        event = event_from_dict(members, registry)
+    else:
+        event = _event(attributes, registry)
+    address = address_of(prefix, subject)
+    if address.tenant != event.tenant:
+        raise BadMessage(Reason.TENANT_MISMATCH, "the subject is another tenant's")
+    if address.type != event.type:
+        raise BadMessage(Reason.SUBJECT_MISMATCH, f"the subject is of {address.type}")
+    return event
+
+
+def event_to_dict(event: Event[Any]) -> dict[str, Any]:
+    """Return an event as JSON values under plain names, `tenant_id` and `organization_id` among them."""
+    optional = {
+        "actor": event.actor,
+        "subject": event.subject,
+        "correlation_id": event.correlation_id,
+        "causation_id": event.causation_id,
+    }
+    return {
+        "id": event.id,
+        "type": event.type,
+        "source": event.source,
+        "tenant_id": event.tenant,
+        "organization_id": event.tenant,
+        "timestamp": event.timestamp.isoformat()[:-6] + "Z",
+        **{name: value for name, value in optional.items() if value is not None},
+        "data": json.loads(_ENCODER.encode(event.data)),
+    }
+
+
+def event_from_dict(members: Mapping[str, Any], registry: Registry) -> Event[Any]:
+    """Return the event of what `event_to_dict` has made, or of one with only one of the two tenants.
+
+    Raises:
+        BadMessage: A member is missing, or breaks its rule.
+    """
+    attributes = {name.replace("_", ""): value for name, value in members.items()}
+    if "timestamp" in attributes:
+        attributes["time"] = attributes.pop("timestamp")
+    return _event({**attributes, "specversion": "1.0"}, registry)
+
+
+def message_id(tenant: str, id_: str) -> str:
+    """Return the `Nats-Msg-Id` of an event; what a header cannot hold is percent-encoded in it."""
+    return f"{tenant}:{id_ if id_.isascii() and id_.isprintable() else quote(id_)}"
+
+
+def size_of(headers: Mapping[str, str], body: bytes) -> int:
+    """Return the size of a message as a server counts it: `NATS/1.0`, the headers, the body."""
+    return 12 + sum(len(name) + len(value) + 4 for name, value in headers.items()) + len(body)
+
+
+def _event(attributes: Mapping[str, Any], registry: Registry) -> Event[Any]:
+    version = _required(attributes, "specversion")
+    if version != "1.0":
+        raise BadMessage(Reason.UNSUPPORTED_VERSION, f"got {version!r:.20}")
+    tenants = [
+        tenant
+        for name in ("tenantid", "organizationid")
+        if (tenant := attributes.get(name)) is not None
+    ]
+    if not tenants:
+        raise BadMessage(Reason.MISSING_ATTRIBUTE, "tenantid")
+    if tenants[0] != tenants[-1]:
+        raise BadMessage(Reason.TENANT_MISMATCH, "tenantid and organizationid differ")
+    event_type = _required(attributes, "type")
+    try:
+        event: Event[Any] = Event(
+            type=event_type,
+            source=_required(attributes, "source"),
+            tenant=tenants[0],
+            data=None,
+            id=_required(attributes, "id"),
+            timestamp=parse_time(_required(attributes, "time")),
+            actor=attributes.get("actor"),
+            subject=attributes.get("subject"),
+            correlation_id=attributes.get("correlationid"),
+            causation_id=attributes.get("causationid"),
+        )
+    except InvalidTenantId as exc:
+        raise BadMessage(Reason.INVALID_TENANT, exc.internal) from None
+    except ValueError as exc:
+        raise BadMessage(Reason.INVALID_ATTRIBUTE, str(exc)) from None
+    try:
+        object.__setattr__(event, "data", registry.build(event_type, attributes.get("data")))
+    except Unfit as exc:
+        raise BadMessage(Reason.INVALID_DATA, f"{event_type}: {exc}") from None
+    return event
+
+
+def _required(attributes: Mapping[str, Any], name: str) -> Any:
+    value = attributes.get(name)
+    if value is None:
+        raise BadMessage(Reason.MISSING_ATTRIBUTE, name)
+    return value
