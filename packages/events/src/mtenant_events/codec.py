@@ -42,7 +42,7 @@ def encode(event: Event[Any], config: EventsConfig, *, key: str | None = None) -
         key: What the event is ordered by: its subject by default, else its id.
 
     Raises:
-        EventTooLarge: The message is larger than `config.max_payload`.
+        EventTooLarge: The message is larger than `config.max_event`.
         TypeError: Its data holds what JSON does not have.
         ValueError: Its data holds NaN, half of a surrogate pair, or itself.
     """
@@ -80,10 +80,8 @@ def encode(event: Event[Any], config: EventsConfig, *, key: str | None = None) -
         kind = TypeError if isinstance(exc, TypeError) else ValueError
         raise kind(f"the data of {event.type} is no JSON: {exc}") from exc
     subject = subject_of(config.prefix, event.tenant, event.type, key)
-    if size_of(headers, body) > config.max_payload:
-        raise EventTooLarge(
-            internal=f"{event.type} has {len(body)} bytes, more than {config.max_payload} with headers"
-        )
+    if (size := size_of(headers, body)) > config.max_event:
+        raise EventTooLarge(internal=f"{event.type} has {size} bytes, more than {config.max_event}")
     return Message(subject, headers, body)
 
 

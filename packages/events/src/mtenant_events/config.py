@@ -22,6 +22,9 @@ _SCHEMES: Final = frozenset({"nats", "tls"})
 _SOURCE: Final = re.compile(r"[!-~]{1,512}")
 _SECOND: Final = timedelta(seconds=1)
 
+DEAD_LETTER_ROOM: Final = 8 * 1024
+"""Bytes of the largest message that are kept for the headers of a dead letter."""
+
 
 @dataclass(frozen=True)
 class EventsConfig:
@@ -47,8 +50,8 @@ class EventsConfig:
         max_bytes: how large the stream may become; then it takes no more. None: as large as the disk.
         dead_letter_max_age: how long a dead letter is kept.
         duplicate_window: how long the stream remembers the ids of events.
-        max_payload: the largest message, headers and all. The server has a limit of its own, 1 MiB
-            unless it is told otherwise.
+        max_payload: the largest message, headers and all; 8 KiB of it are kept for the headers of a
+            dead letter. The server has a limit of its own, 1 MiB unless it is told otherwise.
         connect_timeout: for one attempt at one server.
         publish_timeout: how long an acknowledgement may take.
         drain_timeout: how long closing may take.
@@ -81,9 +84,9 @@ class EventsConfig:
     duplicate_window: Annotated[timedelta, Env("NATS_DUPLICATE_WINDOW"), Range(_SECOND)] = (
         timedelta(minutes=10)
     )
-    max_payload: Annotated[ByteSize, Env("NATS_MAX_PAYLOAD"), Range(1024, 64 << 20)] = ByteSize(
-        1 << 20
-    )
+    max_payload: Annotated[
+        ByteSize, Env("NATS_MAX_PAYLOAD"), Range(2 * DEAD_LETTER_ROOM, 64 << 20)
+    ] = ByteSize(1 << 20)
     connect_timeout: Annotated[timedelta, Env("NATS_CONNECT_TIMEOUT"), Range(_SECOND / 10)] = (
         timedelta(seconds=5)
     )
@@ -111,6 +114,11 @@ class EventsConfig:
             ConfigError: With everything that is wrong, and no part of a password.
         """
         return bind_env(cls, environ=environ)
+
+    @property
+    def max_event(self) -> int:
+        """The largest message of an event: with what is added to it, a dead letter still fits."""
+        return int(self.max_payload) - DEAD_LETTER_ROOM
 
     @property
     def servers(self) -> tuple[str, ...]:
