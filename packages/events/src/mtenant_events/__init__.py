@@ -16,6 +16,7 @@
 ('acme', 900)
 """
 
+from mtenant_events.bus import EventBus
 from mtenant_events.config import EventsConfig
 from mtenant_events.context import EventContext, current_context, event_context
 from mtenant_events.errors import (
@@ -40,6 +41,7 @@ __all__ = [
     "BadMessage",
     "BusClosed",
     "Event",
+    "EventBus",
     "EventContext",
     "EventTooLarge",
     "EventsConfig",

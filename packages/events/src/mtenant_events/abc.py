@@ -25,21 +25,12 @@ class Executor(Protocol):
         """Run a query; return its rows."""
 
 
-class Transport(Protocol):
-    """Publishes messages that are encoded already: events, rows of an outbox, dead letters."""
+class BatchTransport(Protocol):
+    """Publishes many messages that are encoded already: what a relay asks for."""
 
     @property
     def connected(self) -> bool:
         """Whether a message would be sent now."""
-
-    async def publish(self, message: Message) -> PublishResult:
-        """Publish a message, and return when the stream has stored it.
-
-        It is sent at most four times, with the same headers, so the same `Nats-Msg-Id`.
-
-        Raises:
-            AppError: One of this package's, such as `EventsUnavailable` or `PublishUnknown`.
-        """
 
     async def publish_many(
         self, messages: Sequence[Message], *, window: int = 256
@@ -52,4 +43,17 @@ class Transport(Protocol):
         Args:
             messages: What to publish. They are sent in this order.
             window: How many may be without an acknowledgement at a time.
+        """
+
+
+class Transport(BatchTransport, Protocol):
+    """Publishes messages that are encoded already: events, rows of an outbox, dead letters."""
+
+    async def publish(self, message: Message) -> PublishResult:
+        """Publish a message, and return when the stream has stored it.
+
+        It is sent at most four times, with the same headers, so the same `Nats-Msg-Id`.
+
+        Raises:
+            AppError: One of this package's, such as `EventsUnavailable` or `PublishUnknown`.
         """

@@ -34,7 +34,7 @@ def batch_span(rows: Sequence[Row], failed: Sequence[Failure]) -> Iterator[None]
         trace.get_current_span(_PROPAGATOR.extract(row.headers)).get_span_context() for row in rows
     )
     with trace.get_tracer(_SCOPE).start_as_current_span(
-        "send outbox",
+        "publish outbox",
         kind=SpanKind.CLIENT,
         links=[Link(context) for context in contexts if context.is_valid],
         attributes={

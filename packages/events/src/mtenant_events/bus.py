@@ -23,6 +23,7 @@ from mtenant_events.topology import Topology
 
 if TYPE_CHECKING:
     from mtenant_events.consumer.group import Group
+    from mtenant_events.consumer.pull import NatsGround
     from mtenant_events.subscriptions import Subscriptions
 
 UnitOfWork = Callable[[Event[Any]], AbstractAsyncContextManager[Any]]
@@ -48,6 +49,7 @@ class EventBus:
         self.transport = JetStreamTransport(connection, config)
         self._connection = connection
         self._groups: list[Group] = []
+        self._ground: NatsGround | None = None
         self._relay: WatchedRelay | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -171,9 +173,12 @@ class EventBus:
 
         if self._connection.closed:
             self._connection.check()
-        ground = NatsGround(self._connection.client, self.config, self.transport)
-        self._connection.on_return(ground.reconnected)
-        group = Group(ground, subscriptions, service=service, unit_of_work=unit_of_work)
+        if self._ground is None:
+            self._ground = NatsGround(
+                self._connection.client, self.config, self.transport, self.telemetry
+            )
+            self._connection.on_return(self._ground.reconnected)
+        group = Group(self._ground, subscriptions, service=service, unit_of_work=unit_of_work)
         group.start()
         self._groups.append(group)
         return group

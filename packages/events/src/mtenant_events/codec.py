@@ -26,6 +26,7 @@ EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 """The header that names the only stream that may store a message."""
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
+_text: Final = json.encoder.encode_basestring
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain
 )
@@ -47,26 +48,6 @@ def encode(event: Event[Any], config: EventsConfig, *, key: str | None = None) -
         ValueError: Its data holds NaN, half of a surrogate pair, or itself.
     """
     key = key or event.subject or event.id
-    attributes: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": event.id,
-        "source": event.source,
-        "type": event.type,
-        "time": event.timestamp.isoformat()[:-6] + "Z",
-        "datacontenttype": "application/json",
-        "tenantid": event.tenant,
-        "organizationid": event.tenant,
-        "partitionkey": key,
-    }
-    if event.subject is not None:
-        attributes["subject"] = event.subject
-    if event.actor is not None:
-        attributes["actor"] = event.actor
-    if event.correlation_id is not None:
-        attributes["correlationid"] = event.correlation_id
-    if event.causation_id is not None:
-        attributes["causationid"] = event.causation_id
-    attributes["data"] = event.data
     headers = {
         MESSAGE_ID: message_id(event.tenant, event.id),
         EXPECTED_STREAM: config.stream,
@@ -75,7 +56,7 @@ def encode(event: Event[Any], config: EventsConfig, *, key: str | None = None) -
     if trace.get_current_span().get_span_context().is_valid:
         _PROPAGATOR.inject(headers)
     try:
-        body = _ENCODER.encode(attributes).encode()
+        body = f'{_attributes(event, key)},"data":{_ENCODER.encode(event.data)}}}'.encode()
     except (ValueError, TypeError, RecursionError) as exc:
         kind = TypeError if isinstance(exc, TypeError) else ValueError
         raise kind(f"the data of {event.type} is no JSON: {exc}") from exc
@@ -156,6 +137,26 @@ def message_id(tenant: str, id_: str) -> str:
 def size_of(headers: Mapping[str, str], body: bytes) -> int:
     """Return the size of a message as a server counts it: `NATS/1.0`, the headers, the body."""
     return 12 + sum(len(name) + len(value) + 4 for name, value in headers.items()) + len(body)
+
+
+def _attributes(event: Event[Any], key: str) -> str:
+    """Return the attributes as the beginning of a JSON object; written here, for it is half the time."""
+    optional = ""
+    if event.subject is not None:
+        optional += f',"subject":{_text(event.subject)}'
+    if event.actor is not None:
+        optional += f',"actor":{_text(event.actor)}'
+    if event.correlation_id is not None:
+        optional += f',"correlationid":{_text(event.correlation_id)}'
+    if event.causation_id is not None:
+        optional += f',"causationid":{_text(event.causation_id)}'
+    # Type and tenant need no escaping: an event checks their grammar.
+    return (
+        f'{{"specversion":"1.0","id":{_text(event.id)},"source":{_text(event.source)}'
+        f',"type":"{event.type}","time":"{event.timestamp.isoformat()[:-6]}Z"'
+        f',"datacontenttype":"application/json","tenantid":"{event.tenant}"'
+        f',"organizationid":"{event.tenant}","partitionkey":{_text(key)}{optional}'
+    )
 
 
 def _event(attributes: Mapping[str, Any], registry: Registry) -> Event[Any]:

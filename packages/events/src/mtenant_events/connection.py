@@ -128,17 +128,8 @@ class Connection:
         options = self._options()
         seconds = self._config.connect_timeout.total_seconds() * len(self._config.servers)
         connecting = asyncio.create_task(self.client.connect(**options))
-        refused = asyncio.create_task(self._refused.wait())
         try:
-            await asyncio.wait(
-                {connecting, refused}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not connecting.done():
-                raise EventsUnavailable(internal=f"no connection to NATS: {self._problem}")
-            try:
-                connecting.result()
-            except (nats.errors.Error, OSError, TimeoutError) as exc:
-                raise EventsUnavailable(internal=f"no connection to NATS: {exc}") from exc
+            await self._first(connecting, seconds)
             self.heard()
             subject = self.client.new_inbox()
             await self.client.subscribe(subject, cb=self._beaten)
@@ -148,8 +139,6 @@ class Connection:
         except BaseException:
             await self._give_up(connecting)
             raise
-        finally:
-            refused.cancel()
 
     async def close(self) -> None:
         """Send what waits, and close; within `drain_timeout`. A second time does nothing."""
@@ -169,6 +158,22 @@ class Connection:
             await self._end()
             self._tell(self._on_loss)
             self._returned.set()
+
+    async def _first(self, connecting: asyncio.Task[None], seconds: float) -> None:
+        """Wait for the first connection; the client itself would try for ever."""
+        refused = asyncio.create_task(self._refused.wait())
+        try:
+            await asyncio.wait(
+                {connecting, refused}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            refused.cancel()
+        if not connecting.done():
+            raise EventsUnavailable(internal=f"no connection to NATS: {self._problem}")
+        try:
+            connecting.result()
+        except (nats.errors.Error, OSError, TimeoutError) as exc:
+            raise EventsUnavailable(internal=f"no connection to NATS: {exc}") from exc
 
     async def _end(self) -> None:
         closing = asyncio.create_task(self.client.close())

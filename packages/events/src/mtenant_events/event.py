@@ -16,6 +16,7 @@ T = TypeVar("T")
 LONGEST_TEXT: Final = 512
 """Characters of an id, a source, an actor, a subject at most: they become headers and index entries."""
 
+_OPTIONAL: Final = ("actor", "subject", "correlation_id", "causation_id")
 _WORD: Final = r"[a-z][a-z0-9_]{0,63}"
 _TYPE: Final = re.compile(rf"{_WORD}\.{_WORD}")
 # CloudEvents 1.0.2, type system, String: no control characters, no half of a surrogate pair, no
@@ -62,9 +63,9 @@ class Event(Generic[T]):
     def __post_init__(self) -> None:
         check_tenant_id(self.tenant)
         check_type(self.type)
-        for name in ("id", "source"):
-            _check_text(name, getattr(self, name))
-        for name in ("actor", "subject", "correlation_id", "causation_id"):
+        _check_text("id", self.id)
+        _check_text("source", self.source)
+        for name in _OPTIONAL:
             if (value := getattr(self, name)) is not None:
                 _check_text(name, value)
         if self.timestamp.tzinfo is not UTC:
@@ -127,7 +128,12 @@ def _in_utc(timestamp: datetime) -> datetime:
 
 
 def _check_text(name: str, value: Any) -> None:
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT or _NO_TEXT.search(value):
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value) <= LONGEST_TEXT
+        # What can be printed has none of them; that is known without a search.
+        or (not value.isprintable() and _NO_TEXT.search(value) is not None)
+    ):
         raise ValueError(
             f"{name} must be a text of 1 to {LONGEST_TEXT} characters without control characters"
         )

@@ -6,13 +6,13 @@ import base64
 import sys
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence, Set
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from functools import cache
-from typing import Annotated, Any, Final, Literal, NewType, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NewType, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 Build = Callable[[Any], Any]
@@ -31,27 +31,30 @@ def plain(value: Any) -> Any:
     Raises:
         TypeError: It knows no such thing either.
     """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
-    if hasattr(type(value), "__struct_fields__"):
-        return sys.modules["msgspec"].to_builtins(value)
-    if hasattr(type(value), "model_dump"):
-        return value.model_dump(mode="json", by_alias=True)
-    if isinstance(value, datetime) and value.utcoffset() == timedelta(0):
+    return _writer(cast("Hashable", type(value)))(value)
+
+
+@cache
+def _writer(cls: Any) -> Build:
+    """Return what writes the objects of a class."""
+    if is_dataclass(cls):
+        names = tuple(field.name for field in fields(cls))
+        return lambda value: {name: getattr(value, name) for name in names}
+    if hasattr(cls, "__struct_fields__"):
+        to_builtins: Build = sys.modules["msgspec"].to_builtins
+        return to_builtins
+    if hasattr(cls, "model_dump"):
+        return lambda value: value.model_dump(mode="json", by_alias=True)
+    for kind, write in _WRITERS.items():
+        if issubclass(cls, kind):
+            return write
+    raise TypeError(f"{cls.__qualname__} cannot be written as JSON")
+
+
+def _write_datetime(value: datetime) -> str:
+    if value.utcoffset() == timedelta(0):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, Decimal | UUID):
-        return str(value)
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
-    if isinstance(value, bytes | bytearray):
-        return base64.b64encode(value).decode()
-    raise TypeError(f"{type(value).__qualname__} cannot be written as JSON")
+    return value.isoformat()
 
 
 def builder(cls: Any) -> Build:
@@ -69,7 +72,7 @@ def builder(cls: Any) -> Build:
     if hasattr(cls, "model_validate"):
         return _model_builder(cls)
     if is_dataclass(cls):
-        return _build(cls)
+        return _build(cast("Hashable", cls))
     raise TypeError(f"{cls!r} is no dataclass, msgspec Struct or pydantic model")
 
 
@@ -119,11 +122,14 @@ def _build(hint: Any) -> Build:
         return _literal(arguments)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _enum(hint)
-    if hasattr(hint, "__struct_fields__") or hasattr(hint, "model_validate"):
+    if any(hasattr(hint, name) for name in ("__struct_fields__", "model_validate")):
         return builder(hint)
     if is_dataclass(origin or hint):
         return _dataclass(origin or hint)
-    kind = origin or hint
+    return _build_container(hint, origin or hint, arguments)
+
+
+def _build_container(hint: Any, kind: Any, arguments: tuple[Any, ...]) -> Build:
     if kind is tuple and arguments and arguments[-1] is not Ellipsis:
         return _tuple([_build(argument) for argument in arguments])
     if kind in _ARRAYS:
@@ -180,12 +186,13 @@ def _decimal(value: Any) -> Decimal:
 
 def _union(options: list[Build]) -> Build:
     def build(value: Any) -> Any:
+        problems = []
         for option in options:
             try:
                 return option(value)
             except Unfit as exc:
-                last = exc
-        raise last
+                problems.append(str(exc))
+        raise Unfit(", nor ".join(problems)[:500])
 
     return build
 
@@ -293,4 +300,16 @@ _ARRAYS: Final[dict[Any, Callable[[list[Any]], Any]]] = {
     set: set,
     Set: frozenset,
     frozenset: frozenset,
+}
+_WRITERS: Final[dict[type[Any], Build]] = {
+    datetime: _write_datetime,
+    date: date.isoformat,
+    time: time.isoformat,
+    Decimal: str,
+    UUID: str,
+    Enum: lambda value: value.value,
+    Mapping: dict,
+    Set: lambda value: sorted(value, key=repr),
+    bytes: lambda value: base64.b64encode(value).decode(),
+    bytearray: lambda value: base64.b64encode(value).decode(),
 }

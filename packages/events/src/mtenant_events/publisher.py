@@ -32,6 +32,7 @@ WINDOW: Final = 256
 """Messages of one `publish_many` that may be without an acknowledgement, unless it says otherwise."""
 
 _WINDOW_BYTES: Final = 8 << 20
+_LONG_HEADERS: Final = 16 << 10  # who has more than this, is counted
 _RETRIED: Final = (PublishUnknown, StreamUnavailable)
 _NO_RESPONDERS: Final = "503"  # NATS protocol: the status of an answer that nobody gave
 
@@ -56,7 +57,7 @@ class JetStreamTransport:
         self._largest = int(config.max_payload)
         self._inbox = f"{self._client.new_inbox()}."
         self._numbers = itertools.count()
-        self._waiting: dict[str, tuple[_Batch, int]] = {}
+        self._waiting: dict[str, tuple[_One | _Batch, int]] = {}
 
     async def open(self) -> None:
         """Begin to listen for answers."""
@@ -92,23 +93,15 @@ class JetStreamTransport:
             PublishRefused: The stream does not want it.
             PublishUnknown: No acknowledgement came: it may be stored.
         """
-        waits = _waits()
-        attempt, last = 1, None
-        while True:
-            try:
-                await self._connection.wait(self._timeout)
-            except AppError as exc:
-                if last is None:
-                    raise
-                raise last from exc  # it was sent before: what is true of that is true still
-            (answer,) = await self._send([message], 1, attempt)
+        if self._connection.connected:
+            answer = await self._send_one(message, 1)
             if isinstance(answer, PublishResult):
                 return answer
-            if attempt > RETRIES or not isinstance(answer, _RETRIED):
+            if not isinstance(answer, _RETRIED):
                 raise answer
-            last = answer
-            await asyncio.sleep(next(waits))
-            attempt += 1
+            return await self._retry(message, answer)
+        await self._connection.wait(self._timeout)
+        return await self.publish(message)
 
     async def publish_many(
         self, messages: Sequence[Message], *, window: int = WINDOW
@@ -126,32 +119,62 @@ class JetStreamTransport:
             raise ValueError(f"window is {window}: at least one message must be under way")
         if not messages:
             return []
-        return await self._send(messages, window, 1)
+        return await self._send_many(messages, window)
 
-    async def _send(self, messages: Sequence[Message], window: int, attempt: int) -> list[Answer]:
-        batch = _Batch(len(messages), self._timeout, attempt)
+    async def _retry(self, message: Message, last: AppError) -> PublishResult:
+        for attempt, seconds in zip(range(2, RETRIES + 2), _waits(), strict=False):
+            await asyncio.sleep(seconds)
+            try:
+                await self._connection.wait(self._timeout)
+            except AppError as exc:
+                raise last from exc  # it was sent before: what is true of that is true still
+            answer = await self._send_one(message, attempt)
+            if isinstance(answer, PublishResult):
+                return answer
+            last = answer
+            if not isinstance(answer, _RETRIED):
+                break
+        raise last
+
+    async def _send_one(self, message: Message, attempt: int) -> Answer:
+        one = _One(self._timeout, attempt)
+        token = await self._hand_over(message, one, 0)
+        try:
+            return await one.future
+        finally:
+            one.clock.cancel()
+            self._waiting.pop(token, None)
+
+    async def _hand_over(self, message: Message, sender: _One | _Batch, index: int) -> str:
+        """Give a message to the client; what comes back goes to `sender`. Return its token."""
+        token = f"{next(self._numbers)}"
+        try:
+            self._connection.check()
+            self._check_size(message)
+            self._waiting[token] = (sender, index)
+            await self._client.publish(
+                message.subject,
+                message.body,
+                reply=self._inbox + token,
+                headers=message.headers,  # type: ignore[arg-type]  # it only reads them
+            )
+        except Exception as exc:
+            self._waiting.pop(token, None)
+            sender.answered(index, _fault(exc))
+        return token
+
+    async def _send_many(self, messages: Sequence[Message], window: int) -> list[Answer]:
+        batch = _Batch(len(messages), self._timeout)
         tokens: list[str] = []
         try:
             for index, message in enumerate(messages):
                 size = len(message.body)
                 while batch.full(window, size):
                     await batch.progress()
-                try:
-                    self._connection.check()
-                    batch.check()
-                    self._check_size(message)
-                    token = f"{next(self._numbers)}"
-                    batch.sent(index, size)
-                    self._waiting[token] = (batch, index)
-                    tokens.append(token)
-                    await self._client.publish(
-                        message.subject,
-                        message.body,
-                        reply=self._inbox + token,
-                        headers=message.headers,  # type: ignore[arg-type]  # it only reads them
-                    )
-                except Exception as exc:
-                    batch.answered(index, _fault(exc))
+                if batch.broken:
+                    break
+                batch.sent(index, size)
+                tokens.append(await self._hand_over(message, batch, index))
             while batch.outstanding:
                 await batch.progress()
         finally:
@@ -163,7 +186,10 @@ class JetStreamTransport:
     def _check_size(self, message: Message) -> None:
         largest = min(self._largest, self._client.max_payload)
         # The server counts the headers too, and closes the connection of who sends more.
-        if len(message.body) + 4096 > largest and size_of(message.headers, message.body) > largest:
+        if (
+            len(message.body) + _LONG_HEADERS > largest
+            and size_of(message.headers, message.body) > largest
+        ):
             raise EventTooLarge(
                 internal=f"a message of {len(message.body)} bytes, more than {largest}"
             )
@@ -172,23 +198,50 @@ class JetStreamTransport:
         waiting = self._waiting.pop(message.subject[len(self._inbox) :], None)
         if waiting is not None:
             self._connection.heard()
-            batch, index = waiting
-            batch.answered(index, _read(message, batch.attempt))
+            sender, index = waiting
+            sender.answered(index, _read(message, sender.attempt))
 
     def _lost(self) -> None:
-        for batch in {batch for batch, _ in self._waiting.values()}:
-            batch.fail("the connection was lost before the acknowledgement came")
+        for sender in {sender for sender, _ in self._waiting.values()}:
+            sender.fail("the connection was lost before the acknowledgement came")
+
+
+class _One:
+    """A message that was sent, and what came back.
+
+    Its clock is no `asyncio.timeout`: the client swallows a cancellation in places.
+    """
+
+    __slots__ = ("attempt", "clock", "future", "timeout")
+
+    def __init__(self, timeout: float, attempt: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.attempt = attempt
+        self.timeout = timeout
+        self.future: asyncio.Future[Answer] = loop.create_future()
+        self.clock = loop.call_later(timeout, self._expire)
+
+    def answered(self, index: int, answer: Answer) -> None:
+        if not self.future.done():
+            self.future.set_result(answer)
+
+    def fail(self, why: str) -> None:
+        self.answered(0, PublishUnknown(internal=why))
+
+    def _expire(self) -> None:
+        self.fail(f"no acknowledgement came for {self.timeout:g} s")
 
 
 class _Batch:
     """What was sent together, and what came back.
 
-    Its clock runs while something is under way and nothing comes back. It does not use
-    `asyncio.timeout`: the client swallows a cancellation in places.
+    Its clock runs while something is under way and nothing comes back.
     """
 
-    def __init__(self, size: int, timeout: float, attempt: int) -> None:
-        self.attempt = attempt
+    attempt = 1
+
+    def __init__(self, size: int, timeout: float) -> None:
+        self.broken = ""
         self.outstanding = 0
         self._answers: list[Answer | None] = [None] * size
         self._sizes: dict[int, int] = {}
@@ -198,12 +251,6 @@ class _Batch:
         self._news: asyncio.Future[None] | None = None
         self._last = self._loop.time()
         self._clock = self._loop.call_later(timeout, self._tick)
-        self._broken: str | None = None
-
-    def check(self) -> None:
-        if self._broken is not None:
-            # What is behind a message that may be lost must not arrive before it.
-            raise EventsUnavailable(internal=f"not sent, for one before it: {self._broken}")
 
     def full(self, window: int, size: int) -> bool:
         return self.outstanding >= window or (
@@ -236,7 +283,7 @@ class _Batch:
             self._news = None
 
     def fail(self, why: str) -> None:
-        self._broken = why
+        self.broken = why
         for index in list(self._sizes):
             self.answered(index, PublishUnknown(internal=why))
 
@@ -244,7 +291,9 @@ class _Batch:
         self._clock.cancel()
 
     def answers(self) -> list[Answer]:
-        return [answer for answer in self._answers if answer is not None]
+        # What is behind a message that may be lost must not arrive before it.
+        why = f"not sent, for one before it: {self.broken}"
+        return [answer or EventsUnavailable(internal=why) for answer in self._answers]
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import backoff
 
 from mtenant_errors import AppError, from_exception
-from mtenant_events.abc import Transport
+from mtenant_events.abc import BatchTransport
 from mtenant_events.batch_span import batch_span
 from mtenant_events.event import Message, PublishResult
 from mtenant_events.store.errors import OutboxNotInstalled, OutboxUnavailable
@@ -61,7 +61,7 @@ class Relay:
         lag: How long the oldest row has waited, in seconds, as of the last look.
     """
 
-    def __init__(self, conninfo: str, transport: Transport, *, listen: bool = True) -> None:
+    def __init__(self, conninfo: str, transport: BatchTransport, *, listen: bool = True) -> None:
         self._queue = OutboxQueue(conninfo, listen=listen)
         self._transport = transport
         self._listen = listen
