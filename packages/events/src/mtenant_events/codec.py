@@ -16,7 +16,7 @@ from mtenant_events.errors import BadMessage, EventTooLarge, Reason
 from mtenant_events.event import Event, Message
 from mtenant_events.payload import Unfit, plain
 from mtenant_events.registry import Registry
-from mtenant_events.subjects import address_of, subject_of
+from mtenant_events.subjects import address_of, agrees, subject_of
 from mtenant_events.tenant_id import InvalidTenantId
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
@@ -25,6 +25,19 @@ MESSAGE_ID: Final = "Nats-Msg-Id"
 EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 """The header that names the only stream that may store a message."""
 
+_PLAIN: Final = {
+    "id": "id",
+    "type": "type",
+    "source": "source",
+    "tenant_id": "tenantid",
+    "organization_id": "organizationid",
+    "timestamp": "time",
+    "actor": "actor",
+    "subject": "subject",
+    "correlation_id": "correlationid",
+    "causation_id": "causationid",
+    "data": "data",
+}
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _text: Final = json.encoder.encode_basestring
 _ENCODER: Final = json.JSONEncoder(
@@ -83,16 +96,13 @@ def decode(
     """
     attributes = read(headers or {}, body)
     if attributes is None:
-        members = parse_json(body)
-        if not isinstance(members, dict):
-            raise BadMessage(Reason.INVALID_JSON, "not an object")
-        event = event_from_dict(members, registry)
+        event = event_from_dict(parse_json(body), registry)
     else:
         event = _event(attributes, registry)
-    address = address_of(prefix, subject)
-    if address.tenant != event.tenant:
-        raise BadMessage(Reason.TENANT_MISMATCH, "the subject is another tenant's")
-    if address.type != event.type:
+    if not agrees(prefix, subject, event.tenant, event.type):
+        address = address_of(prefix, subject)
+        if address.tenant != event.tenant:
+            raise BadMessage(Reason.TENANT_MISMATCH, "the subject is another tenant's")
         raise BadMessage(Reason.SUBJECT_MISMATCH, f"the subject is of {address.type}")
     return event
 
@@ -117,21 +127,22 @@ def event_to_dict(event: Event[Any]) -> dict[str, Any]:
     }
 
 
-def event_from_dict(members: Mapping[str, Any], registry: Registry) -> Event[Any]:
+def event_from_dict(members: Any, registry: Registry) -> Event[Any]:
     """Return the event of what `event_to_dict` has made, or of one with only one of the two tenants.
 
     Raises:
         BadMessage: A member is missing, or breaks its rule.
     """
-    attributes = {name.replace("_", ""): value for name, value in members.items()}
-    if "timestamp" in attributes:
-        attributes["time"] = attributes.pop("timestamp")
+    if not isinstance(members, Mapping):
+        raise BadMessage(Reason.INVALID_JSON, "not an object")
+    attributes = {_PLAIN[name]: value for name, value in members.items() if name in _PLAIN}
     return _event({**attributes, "specversion": "1.0"}, registry)
 
 
 def message_id(tenant: str, id_: str) -> str:
-    """Return the `Nats-Msg-Id` of an event; what a header cannot hold is percent-encoded in it."""
-    return f"{tenant}:{id_ if id_.isascii() and id_.isprintable() else quote(id_)}"
+    """Return the `Nats-Msg-Id` of an event; what a header might not keep is percent-encoded in it."""
+    usual = id_.isascii() and id_.replace("-", "").isalnum()
+    return f"{tenant}:{id_ if usual else quote(id_, safe='')}"
 
 
 def size_of(headers: Mapping[str, str], body: bytes) -> int:

@@ -6,10 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from mtenant_events.tenant_id import check_tenant_id
 from mtenant_events.uuid7 import uuid7
+
+if TYPE_CHECKING:
+    from mtenant_events.registry import Registry
 
 T = TypeVar("T")
 
@@ -24,7 +27,7 @@ _TYPE: Final = re.compile(rf"{_WORD}\.{_WORD}")
 _NO_TEXT: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: `Event[X](...)` fails with them on 3.11
 class Event(Generic[T]):
     """Something that has happened to a tenant.
 
@@ -43,6 +46,7 @@ class Event(Generic[T]):
     Raises:
         InvalidTenantId: `tenant` breaks its grammar.
         ValueError: Another attribute breaks its rule.
+        TypeError: `timestamp` is no datetime.
 
     >>> event = Event(type="deal.closed_won", source="/deals", tenant="acme", data={"amount": 7})
     >>> event.type, event.tenant, event.data["amount"]
@@ -68,8 +72,36 @@ class Event(Generic[T]):
         for name in _OPTIONAL:
             if (value := getattr(self, name)) is not None:
                 _check_text(name, value)
+        if not isinstance(self.timestamp, datetime):
+            raise TypeError("timestamp must be a datetime")
         if self.timestamp.tzinfo is not UTC:
             object.__setattr__(self, "timestamp", _in_utc(self.timestamp))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values under plain names: `tenant_id` and `organization_id` are the tenant.
+
+        Raises:
+            TypeError, ValueError: Its data is no JSON.
+        """
+        from mtenant_events.codec import event_to_dict  # noqa: PLC0415 - it imports this module
+
+        return event_to_dict(self)
+
+    @classmethod
+    def from_dict(cls, members: Mapping[str, Any], registry: Registry | None = None) -> Event[Any]:
+        """Return the event of what `to_dict` has made; one of the two names of the tenant is enough.
+
+        Args:
+            members: The values. Members that an event does not have are left out.
+            registry: Knows the classes of payloads; without it data stays what it is.
+
+        Raises:
+            BadMessage: A member is missing, or breaks its rule; `reason` says which.
+        """
+        from mtenant_events.codec import event_from_dict  # noqa: PLC0415 - it imports this module
+        from mtenant_events.registry import Registry  # noqa: PLC0415 - the same
+
+        return event_from_dict(members, registry or Registry())
 
 
 @dataclass(frozen=True, slots=True)

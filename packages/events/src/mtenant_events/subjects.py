@@ -55,6 +55,12 @@ def subjects_of(prefix: str, *, tenant: str = "*", type_: str = "*.*", partition
     return f"{prefix}.evt.{tenant}.{type_}.{partition}"
 
 
+def agrees(prefix: str, subject: str, tenant: str, type_: str) -> bool:
+    """Tell whether a subject is one of a tenant and a type, in any partition."""
+    start = f"{prefix}.evt.{tenant}.{type_}."
+    return subject.startswith(start) and subject[len(start) :] in _PARTITIONS
+
+
 def address_of(prefix: str, subject: str) -> Address:
     """Read a subject.
 

@@ -110,7 +110,7 @@ class Telemetry:
             span = self._tracer.start_span(
                 name, kind=SpanKind.PRODUCER, attributes=attributes | more
             )
-        return Observation(span, attributes, self._operations, self._sent, count)
+        return Observation(span, attributes, self._operations, self._sent, count=count)
 
     def processing(
         self,
@@ -162,7 +162,7 @@ class Telemetry:
                 # The conventions ask for the link; the parent makes it one trace to look at.
                 links=[Link(made)] if made is not None and made.is_valid else [],
             )
-        return Observation(span, attributes, self._processing, self._consumed, 1, origin)
+        return Observation(span, attributes, self._processing, self._consumed, origin=origin)
 
     def ended(self, consumer: str, outcome: str, reason: str | None = None) -> None:
         """Count how a delivery ended.
@@ -209,7 +209,8 @@ class Observation:
         attributes: Attributes,
         duration: Histogram,
         counter: Counter,
-        count: int,
+        *,
+        count: int = 1,
         origin: Context | None = None,
     ) -> None:
         self._span = span

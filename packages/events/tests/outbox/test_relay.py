@@ -466,7 +466,7 @@ def test_a_message_goes_on_with_the_trace_of_its_making_and_the_batch_is_linked_
 
     asyncio.run(main())
     span = exporter.get_finished_spans()[0]
-    assert (span.name, span.kind) == ("send outbox", SpanKind.CLIENT)
+    assert (span.name, span.kind) == ("publish outbox", SpanKind.CLIENT)
     assert [f"{link.context.trace_id:032x}" for link in span.links] == [made_in[3:35]]
     assert (span.attributes or {})["messaging.batch.message_count"] == 2
     assert span.status.description == "1 of 2 events failed"
