@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from opentelemetry.metrics import MeterProvider
@@ -15,6 +15,7 @@ from mtenant_events.codec import encode
 from mtenant_events.config import EventsConfig
 from mtenant_events.connection import Connection
 from mtenant_events.context import event_of
+from mtenant_events.errors import BusClosed, EventsUnavailable
 from mtenant_events.event import Event, PublishResult
 from mtenant_events.health import BusHealth, WatchedRelay
 from mtenant_events.publisher import WINDOW, JetStreamTransport
@@ -147,6 +148,8 @@ class EventBus:
         made = [event_of(event, source=self.config.source) for event in events]
         with self.telemetry.publishing(None, len(made)) as span:
             messages = [encode(event, self.config) for event in made]
+            with suppress(EventsUnavailable, BusClosed):  # which is then the result of each
+                await self._connection.wait(self.config.publish_timeout.total_seconds())
             results = await self.transport.publish_many(messages, window=window)
             if span is not None and any(isinstance(result, AppError) for result in results):
                 span.set_status(StatusCode.ERROR)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -13,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtenant_config import ByteSize
-from mtenant_errors import AppError
 from mtenant_events import BadMessage, Event, EventsConfig, EventTooLarge, Message, Reason, Registry
 from mtenant_events.codec import MESSAGE_ID, decode, encode, size_of
 from mtenant_events.event import LONGEST_TEXT
@@ -386,7 +386,10 @@ def test_any_message_is_an_event_or_a_bad_message(
     try:
         decode(subject, headers, body, Registry(), prefix="crm")
     except BadMessage as error:
-        assert isinstance(error.reason, Reason)
+        reason = error.reason
+    else:
+        return
+    assert reason in Reason
 
 
 @settings(max_examples=300)
@@ -395,15 +398,9 @@ def test_any_message_is_an_event_or_a_bad_message(
     JSON,
 )
 def test_any_value_of_an_attribute_is_an_event_or_a_bad_message(name: str, value: Any) -> None:
-    @dataclass
-    class Anything:
-        deal_id: int
-
     made = encode(Event(type="a.b", source="/t", tenant="acme", data={}), CONFIG)
-    try:
+    with suppress(BadMessage):
         read(changed(made, **{name: value}))
-    except BadMessage as error:
-        assert isinstance(error, AppError)
 
 
 def test_no_error_holds_the_data(message: Message, make_event: Make) -> None:
