@@ -409,3 +409,11 @@ async def test_a_position_that_cannot_be_told_fails_no_write(
             await _insert(tx, "b")
         assert await acme.fetch_value("select count(*) from contacts") == 2
         assert await acme.token() is not None
+
+
+def test_a_database_belongs_to_one_router(primary: Node) -> None:
+    first, second, other = (database(primary) for _ in range(3))
+    ReadWriteRouter(first, [second])
+    for members in ((first, []), (other, [second]), (other, [other])):
+        with pytest.raises(ValueError, match=r"router|twice"):
+            ReadWriteRouter(*members)
