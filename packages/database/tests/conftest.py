@@ -1,4 +1,5 @@
-"""What the tests share: a database with an owner and an application role, tenants, and a proxy."""
+"""What the tests share: a database with an owner and an application role, tenants, a proxy, and
+servers that replicate."""
 
 from __future__ import annotations
 
@@ -6,10 +7,16 @@ import asyncio
 import contextlib
 import itertools
 import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +26,8 @@ import pytest
 from mtenant_config import Secret
 from mtenant_database.config import DatabaseConfig
 from mtenant_database.database import Database
+from mtenant_devstack import binaries
+from mtenant_devstack.account import Account, server_account
 
 DEADLINE = 30.0  # seconds; only a test that fails waits so long
 _numbers = itertools.count()
@@ -216,7 +225,197 @@ class Proxy:
 
 
 @pytest.fixture
+def new_proxy() -> type[Proxy]:
+    """Make a proxy before another server."""
+    return Proxy
+
+
+@pytest.fixture
 async def proxy(place: Place) -> AsyncIterator[Proxy]:
     """A proxy before the application's database."""
     async with Proxy().serving(place.app) as it:
         yield it
+
+
+class Node:
+    """One PostgreSQL 18, in a directory of its own."""
+
+    def __init__(self, programs: Path, home: Path, account: Account | None) -> None:
+        self._programs = programs
+        self._home = home
+        self._account = account
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+
+    @property
+    def data(self) -> Path:
+        return self._home / f"data-{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def initialise(self) -> None:
+        self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "--no-sync")
+
+    def copy_of(self, source: Node, name: str = "replica") -> None:
+        """Become a streaming replica of another node, which runs."""
+        url = f"{source.url}?application_name={name}"
+        self._run("pg_basebackup", "-D", self.data, "-d", url, "-R", "-c", "fast", "-N")
+
+    def follow(self, source: Node) -> None:
+        """Stream from another node from now on."""
+        conninfo = f"host=127.0.0.1 port={source.port} user=postgres"
+        self.run(f"alter system set primary_conninfo = '{conninfo}'", "select pg_reload_conf()")
+
+    def start(self) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "dynamic_shared_memory_type": "mmap",
+            "fsync": "off",
+            "max_connections": 60,
+            "wal_retrieve_retry_interval": "50ms",
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        self._process = subprocess.Popen(
+            [self._programs / "postgres", "-D", self.data, "-p", str(self.port), *options],
+            stderr=subprocess.DEVNULL,
+            cwd=self._home,
+            **self._who(),
+        )
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=2).close()
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, "the server has ended"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.02)
+            else:
+                return
+
+    def kill(self) -> None:
+        """End it at once, as a crash of the machine would."""
+        self._end(signal.SIGQUIT)
+
+    def stop(self) -> None:
+        """End it in good order, if it runs."""
+        self._end(signal.SIGINT)
+
+    def _end(self, how: int) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def run(self, *statements: str) -> list[Any]:
+        """Run statements as the superuser; return the rows of the last."""
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            cursor = conn.cursor()
+            for statement in statements:
+                cursor.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def promote(self) -> None:
+        """End being a replica, and wait until it is none."""
+        assert self.run("select pg_promote(wait => true, wait_seconds => 60)") == [(True,)]
+
+    def pause(self) -> None:
+        """Receive, but replay no more."""
+        self.run("select pg_wal_replay_pause()")
+        while self.run("select pg_get_wal_replay_pause_state()") != [("paused",)]:
+            time.sleep(0.01)
+
+    def resume(self) -> None:
+        self.run("select pg_wal_replay_resume()")
+
+    def catch_up_with(self, source: Node) -> None:
+        """Wait until it has replayed what another node has written by now."""
+        [(target,)] = source.run("select pg_current_wal_lsn()::text")
+        deadline = time.monotonic() + DEADLINE
+        while self.run(f"select pg_last_wal_replay_lsn() >= '{target}'") != [(True,)]:
+            assert time.monotonic() < deadline, "the replica does not catch up"
+            time.sleep(0.01)
+
+    def _run(self, program: str, *arguments: Any) -> None:
+        subprocess.run(
+            [self._programs / program, *arguments],
+            check=True,
+            capture_output=True,
+            cwd=self._home,
+            timeout=120,
+            **self._who(),
+        )
+
+    def _who(self) -> dict[str, Any]:
+        account = self._account
+        return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
+
+
+NewNode = Callable[[], Node]
+
+
+@pytest.fixture(scope="session")
+def new_node() -> Iterator[NewNode]:
+    """Make a node that is nothing yet; it ends with the session."""
+    account = server_account()
+    with ExitStack() as stack:
+        home = Path(tempfile.mkdtemp(prefix="mtenant-nodes-"))
+        stack.callback(shutil.rmtree, home)
+        if account:
+            os.chown(home, *account.ids)
+
+        def staging(folder: Path, prefix: str) -> Path:
+            made = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+            stack.callback(shutil.rmtree, made, ignore_errors=True)
+            return made
+
+        programs = binaries.runnable(binaries.postgres(), account, staging).parent
+
+        def make() -> Node:
+            node = Node(programs, home, account)
+            stack.callback(node.stop)
+            return node
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def primary(new_node: NewNode) -> Node:
+    """A primary that tests share, and leave one."""
+    node = new_node()
+    node.initialise()
+    node.start()
+    node.run(
+        "create role app login",
+        "create role owner login",
+        "grant create on database postgres to owner",
+    )
+    return node
+
+
+@pytest.fixture(scope="session")
+def replica(primary: Node, new_node: NewNode) -> Node:
+    """A replica of it that streams."""
+    node = new_node()
+    node.copy_of(primary)
+    node.start()
+    return node
+
+
+@pytest.fixture
+def new_replica(primary: Node, new_node: NewNode) -> Iterator[Node]:
+    """Another one, which a test may do anything to."""
+    node = new_node()
+    node.copy_of(primary)
+    node.start()
+    yield node
+    node.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from mtenant_database.errors import (
     LockTimeout,
     QueryTimeout,
     ReadOnlyDatabase,
+    RowNotFound,
     SerializationConflict,
     StatementFault,
     TenantNotFound,
@@ -539,3 +541,79 @@ async def test_without_startup_options_the_outcome_is_found_too(place: Any, prox
 
         assert proxy.lost == 1
         assert await handle.fetch_value(COUNT) == 2
+
+
+async def test_what_is_registered_for_the_commit_is_called_after_it_and_in_order(
+    db: Database, place: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    acme = db.tenant(place.fresh())
+    called: list[str] = []
+
+    async with acme.transaction() as tx:
+        tx.on_commit(lambda: called.append("first"))
+        await tx.execute("insert into contacts values (2, 'x')")
+        tx.on_commit(lambda: 1 // 0)
+        tx.on_commit(lambda: called.append("last"))
+        assert called == []
+
+    assert called == ["first", "last"]
+    assert "failed after its transaction was committed" in caplog.text
+
+
+async def test_what_is_registered_in_a_savepoint_goes_with_it(db: Database, place: Any) -> None:
+    acme = db.tenant(place.fresh())
+    called: list[str] = []
+
+    async with acme.transaction() as tx:
+        with contextlib.suppress(RowNotFound):
+            async with tx.transaction():
+                tx.on_commit(lambda: called.append("rolled back"))
+                await tx.fetch_one("select 1 where false")
+        async with tx.transaction():
+            tx.on_commit(lambda: called.append("released"))
+
+    assert called == ["released"]
+
+
+async def test_what_is_not_committed_calls_nobody(db: Database, place: Any) -> None:
+    acme = db.tenant(
+        place.fresh("alter table contacts add unique (name) deferrable initially deferred")
+    )
+    called: list[str] = []
+
+    async def collide(tx: Any) -> None:
+        tx.on_commit(lambda: called.append("never"))
+        await tx.execute("insert into contacts values (2, 'a'), (3, 'a')")
+
+    async def give_up(tx: Any) -> None:
+        tx.on_commit(lambda: called.append("never"))
+        await tx.execute("insert into contacts values (2, 'a')")
+        raise ZeroDivisionError
+
+    with pytest.raises(ConstraintConflict):
+        await acme.run(collide)
+    with pytest.raises(ZeroDivisionError):
+        await acme.run(give_up)
+    tx = acme.transaction()
+    async with tx:
+        pass
+    with pytest.raises(TransactionOpen):
+        tx.on_commit(lambda: None)
+    assert called == []
+
+
+async def test_a_commit_whose_answer_was_lost_is_told_once_it_is_certain(
+    proxy: Any, place: Any
+) -> None:
+    tenant = place.fresh()
+    called: list[str] = []
+    async with (
+        Database(place.config(url=proxy.url)) as database,
+        database.tenant(tenant).transaction() as tx,
+    ):
+        tx.on_commit(lambda: called.append("committed"))
+        await tx.execute("insert into contacts values (2, 'x')")
+        proxy.lose_answer_to = b"mtenant_commit"
+
+    assert proxy.lost == 1
+    assert called == ["committed"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,8 @@ def gone() -> Callable[[list[Process]], bool]:
 def crm(open_tmp: Path) -> Iterator[Crm]:
     """Start the command line as a program of its own, in a session of its own."""
     started: list[subprocess.Popen[str]] = []
+    # Under nohup, SIGHUP is ignored by whoever it starts; the program would rightly keep that.
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def start(*arguments: str, **environ: str) -> subprocess.Popen[str]:
         unset = {"DATABASE_URL", "NATS_URL", "REDIS_URL"}
@@ -97,6 +100,7 @@ def crm(open_tmp: Path) -> Iterator[Crm]:
     for process in started:
         process.kill()
         process.communicate()
+    signal.signal(signal.SIGHUP, inherited)
 
 
 def _processes_below(directory: Path) -> list[str]:

@@ -8,7 +8,10 @@ H_co = TypeVar("H_co", covariant=True)
 
 
 class TenantSource(Protocol[H_co]):
-    """Where handles come from: `Database`, or `testing.RecordingDatabase`."""
+    """Where handles come from: `Database`, `routing.ReadWriteRouter`, or `testing.RecordingDatabase`.
+
+    `routing.Databases` gives an awaitable of one.
+    """
 
     def tenant(self, tenant: str, /) -> H_co:
         """Return the handle of a tenant.

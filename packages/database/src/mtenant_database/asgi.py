@@ -53,7 +53,8 @@ class TenantMiddleware:
 
     Args:
         app: The app inside.
-        database: Where handles come from; it may be opened later, by the app's lifespan.
+        database: Where handles come from: a `Database`, a `ReadWriteRouter` or `Databases`; it may be opened
+            later, by the app's lifespan.
         resolve: Returns the tenant's id for an ASGI scope, or None; may be async. What it raises is
             the answer, such as `Unauthorized`.
     """
@@ -70,7 +71,8 @@ class TenantMiddleware:
             return
         asked = self._resolve(scope)
         name = await asked if inspect.isawaitable(asked) else asked
-        tenant = None if name is None else self._database.tenant(name)
+        made = None if name is None else self._database.tenant(name)
+        tenant = await made if inspect.isawaitable(made) else made
         if tenant is not None:
             scope.setdefault("state", {})["tenant"] = tenant
         # None is set too: a request that is made inside another one must not have its tenant.

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
@@ -34,6 +35,8 @@ from mtenant_database.dsn import InvalidDsn, Parameters, parse_dsn
 
 _IDLE: Final = 5
 _MOMENT: Final = timedelta(milliseconds=1)
+_PREFIX: Final = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*")
+_VARIABLE: Final = re.compile(r"\b(?:DATABASE_URL|DB_[A-Z_]+)")
 _PIECES: Final = ("host", "port", "user", "password", "name")
 
 T = TypeVar("T")
@@ -132,14 +135,24 @@ class DatabaseConfig:
             object.__setattr__(self, "auto_migrate", self.is_development)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> DatabaseConfig:
+    def from_env(
+        cls, environ: Mapping[str, str] = os.environ, *, prefix: str | None = None
+    ) -> DatabaseConfig:
         """Read the settings from environment variables; `X_FILE` names a file that holds `X`.
 
         An empty variable counts as not set where it names the database.
 
+        Args:
+            environ: Variables and their values.
+            prefix: What the variables begin with, for a second database: with `REPORTS`,
+                `REPORTS_DATABASE_URL` or `REPORTS_DB_*`. ENVIRONMENT is the program's, and has none.
+
         Raises:
             ConfigError: With everything that is wrong, and no part of a password.
+            ValueError: The prefix is no upper-case name.
         """
+        if prefix is not None:
+            return _from_env_with(prefix, environ)
         try:
             return bind_env(cls, environ=environ)
         except ConfigError as error:
@@ -187,6 +200,38 @@ class DatabaseConfig:
         seconds = max(2, math.ceil(self.connect_timeout.total_seconds()))
         parameters.setdefault("connect_timeout", str(seconds))
         return parameters
+
+
+def _from_env_with(prefix: str, environ: Mapping[str, str]) -> DatabaseConfig:
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError(f"the prefix {prefix!r} is not an upper-case name such as 'REPORTS'")
+    start = f"{prefix}_"
+    own = {name.removeprefix(start): environ[name] for name in environ if name.startswith(start)}
+    if "ENVIRONMENT" in environ:
+        own["ENVIRONMENT"] = environ["ENVIRONMENT"]
+    del environ  # error trackers record the local variables of what raises
+    try:
+        return DatabaseConfig.from_env(own)
+    except ConfigError as error:
+        problems = error.problems
+    finally:
+        del own
+    raise ConfigError([_named(problem, start) for problem in problems])
+
+
+def _named(problem: Problem, start: str) -> Problem:
+    """Return a problem under the names that the variables have outside."""
+
+    def outside(text: str | None) -> str | None:
+        return text and _VARIABLE.sub(rf"{start}\g<0>", text)
+
+    return replace(
+        problem,
+        key=outside(problem.key) or "",
+        message=outside(problem.message) or "",
+        origin=outside(problem.origin),
+        suggestion=outside(problem.suggestion),
+    )
 
 
 @dataclass(frozen=True)

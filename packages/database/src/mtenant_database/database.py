@@ -105,13 +105,20 @@ class Database(Handle):
         super().__init__(engine, None, seconds)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
+    def from_env(
+        cls, environ: Mapping[str, str] = os.environ, *, prefix: str | None = None, **options: Any
+    ) -> Self:
         """Return a database as the environment describes it: `DATABASE_URL` or `DB_*`.
+
+        Args:
+            environ: Variables and their values.
+            prefix: As for `DatabaseConfig.from_env`, for a second database.
+            **options: As for the class.
 
         Raises:
             ConfigError: With everything that is wrong.
         """
-        return cls(DatabaseConfig.from_env(environ), **options)
+        return cls(DatabaseConfig.from_env(environ, prefix=prefix), **options)
 
     async def connect(self) -> None:
         """Open the pool; return once the server has accepted a connection.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -31,6 +31,7 @@ from mtenant_database.errors import (
 from mtenant_database.flush import Messages, Prepared, Text, flush, prepare, single
 from mtenant_database.holders import Holders
 from mtenant_database.pool import Pool
+from mtenant_database.position import POSITION, parse_position
 from mtenant_database.prepared import PreparedStatements
 from mtenant_database.scope import (
     MISSING_SCHEMA,
@@ -91,6 +92,9 @@ class Engine:
         role: Whether a scope takes the tenant's role too.
         resolve_within: How long the outcome of a lost commit is asked for, in seconds.
         needs: The version of each component that the program is written for.
+        committed: Is told of each commit in a scope: whose, and the position in the log behind it, or
+            None where that is not known. Without it nobody asks for the position.
+        standby: Whether it leads to a replica: what has to be sent as a write is `ReadOnlyDatabase`.
         holders: Who holds an open transaction.
         writers: Texts of statements that looked like reads and wrote; as a set with an order.
         timelines: The server and timeline that a connection leads to.
@@ -108,6 +112,8 @@ class Engine:
     role: bool
     resolve_within: float
     needs: Mapping[str, int] | None = None
+    committed: Callable[[str | None, int | None], None] | None = None
+    standby: bool = False
     holders: Holders = field(default_factory=Holders)
     writers: dict[bytes, None] = field(default_factory=dict)
     timelines: WeakKeyDictionary[Connection, str] = field(default_factory=WeakKeyDictionary)
@@ -155,6 +161,19 @@ class Engine:
     def scope(self, params: Sequence[bytes], *, read_only: bool) -> Prepared | Text:
         """Return the scope as a message."""
         return self.ours(scope_text(read_only=read_only, role=self.role).encode(), params)
+
+    def ask_position(self) -> list[Text]:
+        """Return what to send behind a COMMIT, to be able to tell of it."""
+        return [Text(POSITION)] if self.committed is not None else []
+
+    def tell_commit(self, tenant: str | None, results: Sequence[PGresult]) -> None:
+        """Tell of a commit; the position is the last result, unless that is an error."""
+        if self.committed is None:
+            return
+        position = None
+        if results and results[-1].status == ExecStatus.TUPLES_OK:
+            position = parse_position((results[-1].get_value(0, 0) or b"").decode())
+        self.committed(tenant, position)
 
     @asynccontextmanager
     async def connection(self, tenant: str | None = None) -> AsyncIterator[Connection]:

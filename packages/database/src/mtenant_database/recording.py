@@ -226,6 +226,7 @@ class RecordingTransaction(Verbs):
         self._state: Literal["new", "open", "over"] = "new"
         self._holder: asyncio.Task[Any] | None = None
         self._records: list[Recorded] = []
+        self._on_commit: list[Callable[[], object]] = []
         self._failed = False
 
     @property
@@ -256,17 +257,26 @@ class RecordingTransaction(Verbs):
         self._end(self._records, "rolled back" if exc or self._failed else "committed")
         if self._failed and exc is None:
             raise TransactionAborted(internal="an error inside the transaction was caught")
+        if exc is None:
+            for function in self._on_commit:
+                function()
+
+    def on_commit(self, function: Callable[[], object]) -> None:
+        """Call a function at the end, if that is a commit; what it raises is the test's to see."""
+        self._check_open()
+        self._on_commit.append(function)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Self]:
         """Nest: what an exception leaves is rolled back alone."""
         self._check_open()
-        before = len(self._records)
+        before, registered = len(self._records), len(self._on_commit)
         try:
             yield self
             self._check_alive()
         except BaseException:
             self._failed = False
+            del self._on_commit[registered:]
             self._end(self._records[before:], "rolled back")
             raise
 

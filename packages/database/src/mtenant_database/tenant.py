@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast, overload
 
@@ -15,7 +15,7 @@ from psycopg.pq.abc import PGresult
 from mtenant_database import retry as retrying
 from mtenant_database.diagnosis import diagnose
 from mtenant_database.engine import BEGIN, COMMIT, Connection, Engine, Fault, lost, rows_of
-from mtenant_database.errors import CommitUnknown
+from mtenant_database.errors import CommitUnknown, ReadOnlyDatabase
 from mtenant_database.flush import Messages
 from mtenant_database.rows import RowShape, load
 from mtenant_database.scope import Target
@@ -169,12 +169,8 @@ class Handle(Verbs):
         The handle may be used while it is open; that takes a second connection.
         """
         self._engine.holders.check_free(self._tenant)
-        tx = Transaction(
-            self._engine, self._target, self._timeout, Options(read_only=True), holds=False
-        )
-        rows: AsyncIterator[Any]
-        async with tx, tx.stream(query, params, row=cast("Any", row), size=size) as rows:
-            yield rows
+        async with AsyncExitStack() as stack:
+            yield await self._open_stream(stack, query, params, row, size)
 
     @asynccontextmanager
     async def copy(
@@ -192,6 +188,20 @@ class Handle(Verbs):
         async with tx, tx.copy(statement, params) as copy:
             yield copy
 
+    async def _open_stream(
+        self,
+        stack: AsyncExitStack,
+        query: Query,
+        params: Params | None,
+        row: RowShape[Any] | None,
+        size: int,
+    ) -> AsyncIterator[Any]:
+        options = Options(read_only=True)
+        tx = Transaction(self._engine, self._target, self._timeout, options, holds=False)
+        await stack.enter_async_context(tx)
+        rows = tx.stream(query, params, row=cast("Any", row), size=size)
+        return cast("AsyncIterator[Any]", await stack.enter_async_context(rows))
+
     async def _fetch(
         self, query: Query, params: Params | None, row: RowShape[Any] | None, most: int | None
     ) -> list[Any]:
@@ -205,6 +215,8 @@ class Handle(Verbs):
             if kind_of(converted.query) is Kind.READ and converted.query not in engine.writers:
                 result = await self._read(conn, text, converted)
             if result is None:
+                if engine.standby:
+                    raise ReadOnlyDatabase(internal="the statement writes, and this is a replica")
                 result, _ = await self._write(conn, text, converted)
             check_most(result.ntuples, most)
             return load(conn, transformer, result, row)
@@ -257,7 +269,8 @@ class Handle(Verbs):
         place = 0
         if target is not None:
             scope = engine.scope(self._scope_params, read_only=False)
-            messages = [engine.ours(BEGIN), scope, converted, engine.ours(COMMIT)]
+            commit = [engine.ours(COMMIT), *engine.ask_position()]
+            messages = [engine.ours(BEGIN), scope, converted, *commit]
             place = 2
         try:
             results, fault, duration = await engine.send(
@@ -270,8 +283,11 @@ class Handle(Verbs):
                 place=place,
             )
         except OperationalError as exc:
+            engine.tell_commit(self._tenant, ())
             raise lost(exc, writes=True) from exc
-        if fault is None:
+        if fault is None or (fault.place > place + 1 and not fault.closed):
+            # Behind the COMMIT is only the question where the log is.
+            engine.tell_commit(self._tenant, results)
             return results[place], duration
         raise await self._error(conn, fault, place, converted.query)
 
@@ -281,6 +297,7 @@ class Handle(Verbs):
             error = self._engine.scope_error(fault, self._target)
         elif fault.place > place and fault.closed:
             # The server went away between the statement and its answer to COMMIT.
+            self._engine.tell_commit(self._tenant, ())
             error = CommitUnknown(internal=str(fault.error))
         else:
             error = translate(fault.error, deletes=deletes(query))

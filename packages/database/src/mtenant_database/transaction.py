@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -41,6 +42,8 @@ T = TypeVar("T")
 
 _BATCH: Final = 1000
 
+_logger = logging.getLogger(__name__)
+
 
 class Transaction(Verbs):
     """An open transaction; `async with` it. Its statements are sent one after another.
@@ -57,6 +60,7 @@ class Transaction(Verbs):
         "_holder",
         "_holds",
         "_lock",
+        "_on_commit",
         "_spoiled",
         "_state",
         "_unit",
@@ -81,6 +85,7 @@ class Transaction(Verbs):
         self._cursors = 0
         self._copier: asyncio.Task[Any] | None = None
         self._spoiled = False
+        self._on_commit: list[Callable[[], object]] = []
 
     def __repr__(self) -> str:
         return f"<Transaction of {self.tenant!r}, {self._state}>"
@@ -121,6 +126,8 @@ class Transaction(Verbs):
             self._engine.holders.let_go(self._holder)
         conn = self._unit.conn
         if conn is None:
+            if exc is None:
+                self._tell_committed()
             return
         try:
             try:
@@ -132,8 +139,11 @@ class Transaction(Verbs):
             finally:
                 await self._unit.release()
         except CommitLost as lost:
+            self._engine.tell_commit(self.tenant, ())
             # After the release: with a pool of one, asking would wait for our own connection.
             await resolve(self._engine, lost)
+        if exc is None:
+            self._tell_committed()
 
     async def _explain(self, conn: Connection, exc: BaseException | None) -> None:
         if exc is None:
@@ -156,11 +166,13 @@ class Transaction(Verbs):
         name = b"mtenant_%d" % depth
         savepoint = Text(b"SAVEPOINT " + name)
         self._unit.pending.append(savepoint)
+        registered = len(self._on_commit)
         try:
             try:
                 yield self
                 self._check_nesting(depth)
             except BaseException:
+                del self._on_commit[registered:]
                 if not self._withdraw(savepoint):
                     self._unit.pending.clear()
                     async with self._lock:
@@ -170,6 +182,26 @@ class Transaction(Verbs):
                 self._unit.pending.append(Text(b"RELEASE SAVEPOINT " + name))
         finally:
             self._depth -= 1
+
+    def on_commit(self, function: Callable[[], object]) -> None:
+        """Call a function once the transaction is committed; never, if it is not.
+
+        One that is registered inside `tx.transaction()` goes with the savepoint. The functions are called
+        in their order, after the connection is given back; what one raises is logged, since the
+        transaction is committed by then.
+
+        Raises:
+            TransactionOpen: The transaction is not open.
+        """
+        self._check_open()
+        self._on_commit.append(function)
+
+    def _tell_committed(self) -> None:
+        for function in self._on_commit:
+            try:
+                function()
+            except Exception:
+                _logger.exception("%r failed after its transaction was committed", function)
 
     async def lock(self, name: str) -> None:
         """Wait for a lock of that name, held until the transaction ends; tenants never share one."""

@@ -232,8 +232,9 @@ class Unit:
             await self.roll_back(conn)
             raise TransactionAborted(internal="an error inside the transaction was caught")
         asks = self._xid is None and not self._options.read_only
-        messages = [*self.pending, *([self._ask_xid()] if asks else []), self._engine.ours(COMMIT)]
-        place = len(messages) - 1
+        before = [*self.pending, *([self._ask_xid()] if asks else [])]
+        place = len(before)
+        messages = [*before, self._engine.ours(COMMIT), *self._engine.ask_position()]
         try:
             results, fault, _ = await self._engine.send(
                 conn,
@@ -247,11 +248,18 @@ class Unit:
         except ConnectionLost as exc:
             self._lost(conn, asks, exc.results, exc)
         else:
-            if fault is None:
+            if fault is None or (fault.place > place and not fault.closed):
+                self._tell_commit(conn, asks, results)
                 return
             if not fault.closed or fault.place < place:
                 raise translate(fault.error) from fault.error
             self._lost(conn, asks, results, fault.error)
+
+    def _tell_commit(self, conn: Connection, asks: bool, results: Sequence[PGresult]) -> None:
+        if asks:
+            self._take_xid(conn, results[len(self.pending)])
+        if self._xid is not None:  # else it has written nothing
+            self._engine.tell_commit(self.tenant, results)
 
     def _lost(
         self, conn: Connection, asks: bool, results: Sequence[PGresult], cause: Exception

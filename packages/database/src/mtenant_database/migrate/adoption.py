@@ -12,7 +12,7 @@ from psycopg import sql
 from mtenant_database.migrate import ledger as books
 from mtenant_database.migrate.errors import AdoptionRefused
 from mtenant_database.migrate.ledger import LEDGER, Entry, Ledger, Place
-from mtenant_database.migrate.link import Link, ScriptFailed, text_of
+from mtenant_database.migrate.link import Link, ScriptFailed, rows_of
 from mtenant_database.migrate.migration import History, Migration
 from mtenant_database.migrate.ownership import Catalog, select_catalog
 from mtenant_database.migrate.provisioning import enrol
@@ -87,8 +87,8 @@ async def adopt(work: Work, history: History, tool: Tool, table: str | None = No
             await enrol(link, place, work.settings)
         rows = await _rows(link, place, tool, name)
         reading = books.select_ledger(place).as_string() + select_catalog(place).as_string()
-        ledger_text, catalog_text = (text_of(one) for one in (await link.run(reading))[-2:])
-        ledger, catalog = Ledger.parse(ledger_text or "[]"), Catalog.parse(catalog_text or "[]")
+        ledger_rows, catalog_rows = (rows_of(one) for one in (await link.run(reading))[-2:])
+        ledger, catalog = Ledger.of(ledger_rows), Catalog.of(catalog_rows)
         free = {*catalog.relations.values()} - {LEDGER, name, *ledger.owners}
         entries = _entries(
             ledger, adopted(history, tool, f"{place.schema}.{name}", rows), sorted(free)

@@ -7,11 +7,12 @@ would forget which of them failed. So the results are read here.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import psycopg
 from psycopg import generators, pq
 from psycopg.abc import PQGen
+from psycopg.adapt import Transformer
 from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGresult
 
@@ -158,6 +159,13 @@ def text_of(result: PGresult) -> str | None:
     """Return the first value of a result as text; None for NULL or no row."""
     value = result.get_value(0, 0) if result.ntuples else None
     return None if value is None else value.decode()
+
+
+def rows_of(result: PGresult) -> list[tuple[Any, ...]]:
+    """Return the rows of a result, its values as psycopg loads them."""
+    transformer = Transformer()
+    transformer.set_pgresult(result)
+    return transformer.load_rows(0, result.ntuples, tuple)
 
 
 def _problem(error: psycopg.Error) -> str:

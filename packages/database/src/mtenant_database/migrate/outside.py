@@ -19,7 +19,7 @@ from mtenant_database.migrate import ledger as books
 from mtenant_database.migrate import ownership, preamble, registry
 from mtenant_database.migrate.errors import MigrationFailed, RuleBroken
 from mtenant_database.migrate.ledger import LEDGER, Entry, lock_key
-from mtenant_database.migrate.link import ScriptFailed, text_of
+from mtenant_database.migrate.link import ScriptFailed, rows_of
 from mtenant_database.migrate.ownership import Catalog, select_catalog
 from mtenant_database.migrate.planner import Step
 from mtenant_database.migrate.statement import Statement, Word
@@ -125,11 +125,12 @@ class _Runner:
 
     async def _inside(self, statement: Statement, number: int) -> None:
         work, place, component = self._work, self._work.place, self.entry.component
-        looking = ownership.select_effect(place).as_string()
+        looking = "".join(part.as_string() for part in ownership.select_effect(place))
         try:
             results = await self.say(statement, f"BEGIN; {statement.text}\n; {looking}")
-            effect = ownership.Effect.parse(text_of(results[-1]) or "")
             before, ledger = self._catalog, self._opened.ledger
+            locks, types = (rows_of(result) for result in results[-2:])
+            effect = ownership.Effect.of(before, place, locks, types)
             where = f"{self._step.script.place_of(statement)}, in {place}"
             if place.tenant is not None:
                 ownership.check_effect(before, effect, ledger, place, component, where=where)
@@ -144,7 +145,8 @@ class _Runner:
     async def _bare(self, statement: Statement, number: int) -> None:
         work = self._work
         await self.say(statement, statement.text)
-        after = Catalog.parse(await work.link.value(select_catalog(work.place).as_string()) or "[]")
+        looked = await work.link.run(select_catalog(work.place).as_string())
+        after = Catalog.of(rows_of(looked[-1]))
         made = {*after.relations.values()} - {*self._catalog.relations.values()}
         self._note(number, made, after)
         await work.link.run(books.mark_done(work.place, self.entry).as_string())

@@ -8,10 +8,9 @@ or dropped, also from within a DO block, where no parser of the file would see i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from psycopg import sql
 
@@ -20,6 +19,16 @@ from mtenant_database.migrate.ledger import LEDGER, Ledger, Place
 
 # Below, classes of pg_depend are 1247 pg_type, 1259 pg_class, 2615 pg_namespace (catalog/pg_*.h): these never change.
 # A foreign key to the registry is what a tenant's file may do outside of its schema.
+_MODES: Final = {
+    mode: frozenset([mode])
+    for mode in (
+        "ShareUpdateExclusiveLock",
+        "ShareLock",
+        "ShareRowExclusiveLock",
+        "ExclusiveLock",
+        "AccessExclusiveLock",
+    )
+}
 _FOREIGN_KEY: Final = frozenset({"ShareRowExclusiveLock"})
 _SYSTEM: Final = ("pg_catalog", "pg_toast", "information_schema", "pg_temp_", "pg_toast_temp_")
 # pg_class.relkind of tables, partitioned and foreign ones, views and sequences; an index is its table's.
@@ -39,13 +48,8 @@ class Catalog:
     types: frozenset[str]
 
     @classmethod
-    def parse(cls, text: str) -> Catalog:
+    def of(cls, rows: Iterable[tuple[Any, ...]]) -> Catalog:
         """Read what `select_catalog` answers."""
-        return cls.of(json.loads(text))
-
-    @classmethod
-    def of(cls, rows: Iterable[tuple[int, str | None, str | None]]) -> Catalog:
-        """Make it of object identifiers with the name of a relation or of a type."""
         relations, types = {}, set()
         for oid, relation, type_ in rows:
             if relation is not None:
@@ -55,8 +59,7 @@ class Catalog:
         return cls(relations, frozenset(types))
 
 
-@dataclass(frozen=True)
-class Touched:
+class Touched(NamedTuple):
     """A relation on which the transaction holds a strong lock; the names are None once it is gone."""
 
     oid: int
@@ -80,15 +83,27 @@ class Effect:
     after: Catalog
 
     @classmethod
-    def parse(cls, text: str) -> Effect:
-        """Read what `select_effect` answers."""
-        locks, catalog = json.loads(text)
+    def of(
+        cls,
+        before: Catalog,
+        place: Place,
+        locks: Iterable[tuple[Any, ...]],
+        types: Iterable[tuple[str]],
+    ) -> Effect:
+        """Read what `select_effect` answers, given what was in the schema before."""
         touched: dict[int, Touched] = {}
         for oid, kind, schema, name, table, mode in locks:
             known = touched.get(oid)
-            modes = frozenset([mode]) | (known.modes if known is not None else frozenset())
+            modes = _MODES[mode] if known is None else known.modes | _MODES[mode]
             touched[oid] = Touched(oid, schema, name, kind, table, modes)
-        return cls(tuple(touched.values()), Catalog.of(catalog))
+        relations = dict(before.relations)
+        for one in touched.values():
+            if one.schema == place.schema and one.name is not None and one.kind in _RELATIONS:
+                relations[one.oid] = one.name
+            else:
+                relations.pop(one.oid, None)
+        after = Catalog(relations, frozenset(name for (name,) in types))
+        return cls(tuple(touched.values()), after)
 
 
 def made(before: Catalog, effect: Effect, ledger: Ledger, place: Place, component: str) -> set[str]:
@@ -136,36 +151,41 @@ def _broken(
 
 
 def select_catalog(place: Place) -> sql.Composed:
-    """Return the query that reads a `Catalog` as one JSON value."""
-    return sql.SQL("{};").format(_catalog(place))
-
-
-def select_effect(place: Place) -> sql.Composed:
-    """Return the query that reads an `Effect` of the running transaction as one JSON value."""
-    return sql.SQL("SELECT json_build_array(({}), ({}));").format(_LOCKS, _catalog(place))
-
-
-def _catalog(place: Place) -> sql.Composed:
+    """Return the query that reads a `Catalog`."""
     # By pg_depend, which has an index by schema; pg_class has none.
     return sql.SQL(
-        "SELECT coalesce(json_agg(json_build_array(d.objid::int8,"
+        "SELECT d.objid::int8,"
         " (SELECT relname FROM pg_catalog.pg_class c WHERE c.oid = d.objid AND d.classid = 1259),"
-        " (SELECT typname FROM pg_catalog.pg_type t WHERE t.oid = d.objid AND d.classid = 1247))),"
-        " '[]') FROM pg_catalog.pg_depend d WHERE d.refclassid = 2615"
-        " AND d.refobjid = {}::pg_catalog.regnamespace AND d.classid IN (1247, 1259)"
-    ).format(sql.Literal(sql.Identifier(place.schema).as_string()))
+        " (SELECT typname FROM pg_catalog.pg_type t WHERE t.oid = d.objid AND d.classid = 1247)"
+        " FROM pg_catalog.pg_depend d WHERE d.refclassid = 2615"
+        " AND d.refobjid = {}::pg_catalog.regnamespace AND d.classid IN (1247, 1259);"
+    ).format(_name(place))
+
+
+def select_effect(place: Place) -> list[sql.Composable]:
+    """Return the two queries that read an `Effect` of the running transaction."""
+    types = sql.SQL(
+        "SELECT t.typname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_type t ON t.oid = d.objid"
+        " WHERE d.refclassid = 2615 AND d.refobjid = {}::pg_catalog.regnamespace"
+        " AND d.classid = 1247;"
+    ).format(_name(place))
+    return [_LOCKS, types]
+
+
+def _name(place: Place) -> sql.Literal:
+    return sql.Literal(sql.Identifier(place.schema).as_string())
 
 
 # The strong locks of the running transaction. OFFSET 0 and subqueries instead of joins: what the planner
 # thinks of the number of locks does not matter. TOAST, whose schema is 99 (catalog/pg_namespace.dat),
 # is nobody's.
 _LOCKS: Final = sql.SQL(
-    "SELECT coalesce(json_agg(json_build_array(l.relation::int8, c.relkind,"
+    "SELECT l.relation::int8, c.relkind,"
     " (SELECT nspname FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace), c.relname,"
-    " CASE WHEN c.relkind IN ('i', 'I') THEN (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i"
-    " WHERE i.indexrelid = c.oid) END, l.mode)), '[]') FROM pg_catalog.pg_lock_status() l"
+    " (SELECT i.indrelid::int8 FROM pg_catalog.pg_index i WHERE i.indexrelid = c.oid), l.mode"
+    " FROM pg_catalog.pg_lock_status() l"
     " LEFT JOIN LATERAL (SELECT * FROM pg_catalog.pg_class c WHERE c.oid = l.relation OFFSET 0) c"
     " ON true WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'"
     " AND l.database <> 0 AND c.relnamespace IS DISTINCT FROM 99"
-    " AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')"
+    " AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock');"
 )

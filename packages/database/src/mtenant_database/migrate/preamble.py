@@ -70,6 +70,18 @@ def try_lock(schema: str) -> sql.Composed:
     return sql.SQL("SELECT pg_catalog.pg_try_advisory_xact_lock({});").format(key)
 
 
+def insist(schema: str) -> sql.Composed:
+    """Return a query that fails (22012) unless the role is no superuser and the lock was free.
+
+    What follows it in one message is not run then, and nobody has to look in between.
+    """
+    key = sql.Literal(lock_key(schema))
+    return sql.SQL(
+        "SELECT 1 / (pg_catalog.current_setting('is_superuser') = 'off'"
+        " AND pg_catalog.pg_try_advisory_xact_lock({}))::int;"
+    ).format(key)
+
+
 def try_session_lock(schema: str) -> sql.Composed:
     """Return the query that takes the same lock until the connection ends, or answers false."""
     key = sql.Literal(lock_key(schema))

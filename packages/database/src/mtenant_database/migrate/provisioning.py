@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from psycopg import sql
 from psycopg.pq.abc import PGresult
 
-from mtenant_database.migrate import planner, registry
+from mtenant_database.migrate import planner, preamble, registry
 from mtenant_database.migrate.errors import AdoptionRefused, TenantExists, UnknownTenant
-from mtenant_database.migrate.ledger import Ledger, Place, create_ledger
-from mtenant_database.migrate.link import Link, ScriptFailed, text_of
+from mtenant_database.migrate.ledger import LEDGER, Ledger, Place, create_ledger
+from mtenant_database.migrate.link import Link, ScriptFailed, rows_of, text_of
 from mtenant_database.migrate.migration import History
-from mtenant_database.migrate.ownership import Catalog, select_catalog
+from mtenant_database.migrate.ownership import Catalog
 from mtenant_database.migrate.patience import patiently
 from mtenant_database.migrate.planner import Step, Target
-from mtenant_database.migrate.registration import parse_registered, select_registered
+from mtenant_database.migrate.registration import registered_history, select_registered
 from mtenant_database.migrate.settings import MigrateSettings
 from mtenant_database.migrate.transaction import first_value, in_transaction
 from mtenant_database.migrate.work import Done, Work
 from mtenant_errors import AppError
 
-_COMPONENTS = (
-    "SELECT coalesce(json_agg(json_build_array(name, head, contracted)), '[]')"
-    " FROM (SELECT * FROM shared.components ORDER BY name{}) components;"
-)
+_COMPONENTS: Final = "SELECT name, head, contracted FROM shared.components ORDER BY name{};"
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is registered, and how far a new tenant goes; `text` is what the registry said."""
+    """What is registered, and how far a new tenant goes; `rows` is what the registry said."""
 
     target: Target
     history: History
-    text: str
+    rows: list[tuple[Any, ...]]
 
 
 class _IsThere(Exception):
@@ -83,31 +81,48 @@ async def provision(
 
 async def _begin(work: Work) -> _Wanted:
     """Make the row and the schema, or find those of an attempt that failed."""
-    place, settings = work.place, work.settings
+    link, place, settings = work.link, work.place, work.settings
     try:
-        wanted, catalog = await in_transaction(
-            work.link,
-            settings,
-            lambda link: _create(link, place, settings),
-            lock=place,
-            durable=False,
+        return await _begin_at_once(work)
+    except ScriptFailed:
+        # Which of many statements it was, and why, the same step by step will tell.
+        await link.rollback()
+    try:
+        results = await in_transaction(
+            link, settings, lambda inside: _create(inside, place, settings), lock=place
         )
     except _IsThere:
         return await in_transaction(
-            work.link, settings, lambda link: _resume(link, place), lock=place
+            link, settings, lambda inside: _resume(inside, place), lock=place
         )
-    work.begin_with(catalog)
-    return wanted
+    return _made(work, results)
 
 
-async def _create(link: Link, place: Place, settings: MigrateSettings) -> tuple[_Wanted, Catalog]:
-    row = sql.SQL("INSERT INTO shared.tenants (id) VALUES ({});").format(sql.Literal(place.tenant))
-    schema = sql.SQL("CREATE SCHEMA {};").format(sql.Identifier(place.schema))
-    making = [row, schema, create_ledger(place), *grants(place, settings), select_catalog(place)]
+async def _begin_at_once(work: Work) -> _Wanted:
+    """Make them in one message, which begins the first step too.
+
+    Raises:
+        ScriptFailed: Nothing was made, or all of it and the beginning failed.
+    """
+    place, settings = work.place, work.settings
+    making = _making(place, settings)
+    work.begin_with(Catalog({}, frozenset()))
+    ahead = work.opening()
+    said = [
+        preamble.begin(settings, "pg_catalog", durable=False),
+        preamble.insist(place.schema),
+        *making,
+        sql.SQL(preamble.COMMIT + ";"),
+    ]
+    before = "".join(part.as_string() for part in said)
+    results = await work.link.run(before + "".join(part.as_string() for part in ahead))
+    made = next(i for i, r in enumerate(results) if r.command_status == b"COMMIT")
+    return _made(work, results[:made], results[made:])
+
+
+async def _create(link: Link, place: Place, settings: MigrateSettings) -> list[PGresult]:
     try:
-        results = await link.run(
-            "".join(part.as_string() for part in (*making, *_questions(place)))
-        )
+        return await link.run("".join(part.as_string() for part in _making(place, settings)))
     except ScriptFailed as exc:
         if exc.sqlstate == "23505":  # unique_violation
             raise _IsThere from exc.error
@@ -117,8 +132,26 @@ async def _create(link: Link, place: Place, settings: MigrateSettings) -> tuple[
                 "adopt it, or drop it"
             ) from exc.error
         raise
-    catalog = Catalog.parse(text_of(results[len(making) - 1]) or "[]")
-    return _answer(results)[1], catalog
+
+
+def _making(place: Place, settings: MigrateSettings) -> list[sql.Composable]:
+    """Return the statements that make row, schema and ledger, and ask what is needed then."""
+    row = sql.SQL("INSERT INTO shared.tenants (id) VALUES ({});").format(sql.Literal(place.tenant))
+    schema = sql.SQL("CREATE SCHEMA {};").format(sql.Identifier(place.schema))
+    ledger = sql.SQL("SELECT {}::pg_catalog.regclass::oid;").format(
+        sql.Literal(place.ledger.as_string())
+    )
+    making = [row, schema, create_ledger(place), *grants(place, settings), ledger]
+    return [*making, *_registry()]
+
+
+def _made(
+    work: Work, results: Sequence[PGresult], ahead: Sequence[PGresult] | None = None
+) -> _Wanted:
+    """Begin with the schema that `_making` has made; return what the registry wants of it."""
+    ledger = int(text_of(results[-3]) or 0)
+    work.begin_with(Catalog({ledger: LEDGER}, frozenset()), ahead)
+    return _parsed(results)
 
 
 async def _resume(link: Link, place: Place) -> _Wanted:
@@ -160,29 +193,37 @@ async def _wanted(
 
 
 def _questions(place: Place, *, share: bool = False) -> list[sql.Composable]:
-    # Three statements: the last one sees what the one before it may have waited for.
-    return [
-        registry.select_status(str(place.tenant)),
-        sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if share else "")),
-        select_registered(),
-    ]
+    return [registry.select_status(str(place.tenant)), *_registry(share=share)]
 
 
-def _answer(results: list[PGresult], known: _Wanted | None = None) -> tuple[str | None, _Wanted]:
-    rows = json.loads(text_of(results[-2]) or "[]")
+def _registry(*, share: bool = False) -> list[sql.Composable]:
+    # Two statements: the second sees what the first may have waited for.
+    components = sql.SQL(_COMPONENTS).format(sql.SQL(" FOR SHARE" if share else ""))
+    return [components, select_registered()]
+
+
+def _answer(
+    results: Sequence[PGresult], known: _Wanted | None = None
+) -> tuple[str | None, _Wanted]:
+    return text_of(results[-3]), _parsed(results, known)
+
+
+def _parsed(results: Sequence[PGresult], known: _Wanted | None = None) -> _Wanted:
+    components, registered = rows_of(results[-2]), rows_of(results[-1])
     target = Target(
-        {name: head for name, head, _ in rows}, {name: until for name, _, until in rows}
+        {name: head for name, head, _ in components}, {name: until for name, _, until in components}
     )
-    status, text = text_of(results[-3]), text_of(results[-1]) or "[]"
-    history = parse_registered(text) if known is None or known.text != text else known.history
-    return status, _Wanted(target, history, text)
+    if known is not None and known.rows == registered:
+        return _Wanted(target, known.history, registered)
+    return _Wanted(target, registered_history(registered), registered)
 
 
 async def _walk(work: Work, wanted: _Wanted, made: list[Done]) -> None:
     def choose(ledger: Ledger) -> list[Step]:
         return planner.plan(wanted.history, ledger, wanted.target, str(work.place))
 
-    while (done := await work.step(choose)) is not None:
+    then = _questions(work.place, share=True)
+    while (done := await work.step(choose, then=then)) is not None:
         made.append(done)
         if done.left == 0:
             return
@@ -197,7 +238,10 @@ async def _activate(work: Work, known: _Wanted) -> _Wanted | None:
         try:
             # FOR SHARE: until this transaction ends nobody registers anything, and whoever waits to
             # do so will find this tenant among the active ones.
-            status, wanted = await _wanted(link, place, known=known)
+            if opened.answers:
+                status, wanted = _answer(opened.answers, known)
+            else:
+                status, wanted = await _wanted(link, place, known=known)
             if status == "active":  # somebody else was faster
                 await link.rollback()
                 return None

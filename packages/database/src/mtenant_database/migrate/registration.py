@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 
@@ -14,7 +14,7 @@ from mtenant_database.migrate.errors import (
     OutOfOrder,
     UnknownVersion,
 )
-from mtenant_database.migrate.link import Link
+from mtenant_database.migrate.link import Link, rows_of
 from mtenant_database.migrate.migration import History, Migration
 from mtenant_database.migrate.rules import check_rules
 from mtenant_database.migrate.transaction import first_value
@@ -85,25 +85,25 @@ def _down(one: Migration) -> str | None:
 
 async def read_registered(link: Link, components: Iterable[str] | None = None) -> History:
     """Return what is registered, of these components or of all."""
-    return parse_registered(await first_value(link, select_registered(components)))
+    results = await link.run(select_registered(components).as_string())
+    return registered_history(rows_of(results[-1]))
 
 
 def select_registered(components: Iterable[str] | None = None) -> sql.Composed:
-    """Return the query of what is registered, of these components or of all, as one JSON value."""
+    """Return the query of what is registered, of these components or of all."""
     only = (
         sql.SQL("")
         if components is None
         else sql.SQL(" WHERE component = ANY({})").format(sql.Literal(sorted(components)))
     )
-    return sql.SQL(
-        "SELECT coalesce(json_agg(json_build_array(component, version, name, up, down)), '[]')"
-        " FROM shared.migrations{}"
-    ).format(only)
+    return sql.SQL("SELECT component, version, name, up, down FROM shared.migrations{};").format(
+        only
+    )
 
 
-def parse_registered(text: str | None) -> History:
+def registered_history(rows: Iterable[tuple[Any, ...]]) -> History:
     """Read what `select_registered` answers."""
-    return History(Migration.of(*row, checked=True) for row in json.loads(text or "[]"))
+    return History(Migration.of(*row, checked=True) for row in rows)
 
 
 async def lock_components(link: Link) -> None:

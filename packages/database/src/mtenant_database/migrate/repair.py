@@ -12,7 +12,7 @@ from mtenant_database.migrate import ledger as books
 from mtenant_database.migrate import preamble, registry
 from mtenant_database.migrate.errors import MigrationFailed, MigrationMissing
 from mtenant_database.migrate.ledger import Entry, Ledger
-from mtenant_database.migrate.link import Link, ScriptFailed
+from mtenant_database.migrate.link import Link, ScriptFailed, rows_of
 from mtenant_database.migrate.migration import History
 from mtenant_database.migrate.patience import patiently
 from mtenant_database.migrate.planner import Step
@@ -107,7 +107,8 @@ async def _retry(work: Work, history: History, entry: Entry) -> None:
 async def _say(work: Work, entry: Entry, how: How) -> None:
     async def act(link: Link) -> None:
         # Read again: the lock is held now.
-        ledger = Ledger.parse(await first_value(link, books.select_ledger(work.place)) or "[]")
+        read = await link.run(books.select_ledger(work.place).as_string())
+        ledger = Ledger.of(rows_of(read[-1]))
         if how == "applied":
             applied = replace(entry, state="applied", done=0)
             record, ledger = books.insert_entry(work.place, applied, None), ledger.and_(applied)

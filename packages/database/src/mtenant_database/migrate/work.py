@@ -7,9 +7,9 @@ schema take turns, and each file runs once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from psycopg import sql
 from psycopg.pq.abc import PGresult
@@ -23,7 +23,7 @@ from mtenant_database.migrate.errors import (
     UnknownTenant,
 )
 from mtenant_database.migrate.ledger import Entry, Ledger, Place
-from mtenant_database.migrate.link import Link, ScriptFailed, text_of
+from mtenant_database.migrate.link import Link, ScriptFailed, rows_of, text_of
 from mtenant_database.migrate.outside import run_outside
 from mtenant_database.migrate.ownership import Catalog, Effect
 from mtenant_database.migrate.patience import Again, Locked, patiently
@@ -56,11 +56,19 @@ class Done:
 
 @dataclass
 class Opened:
-    """A transaction that has the schema's lock, and what it found."""
+    """A transaction that has the schema's lock, and what it found.
+
+    Attributes:
+        ledger: What has been applied.
+        catalog: What is in the schema.
+        suspended: Whether the schema is closed, and was opened for this transaction.
+        answers: What the questions that were sent with its beginning got for an answer.
+    """
 
     ledger: Ledger
     catalog: Catalog
     suspended: bool
+    answers: Sequence[PGresult] = ()
 
 
 class Work:
@@ -83,12 +91,16 @@ class Work:
         self.fresh = fresh
         self.retries = 0
         self._left: tuple[Ledger, Catalog] | None = None
-        self._ahead: list[PGresult] | None = (
-            None  # what a transaction answered that is open already
-        )
+        # What the beginning of a transaction that is open already was answered, and questions in it.
+        self._ahead: tuple[Sequence[PGresult], Sequence[PGresult]] | None = None
 
-    async def step(self, choose: Choose) -> Done | None:
+    async def step(self, choose: Choose, *, then: Sequence[sql.Composable] = ()) -> Done | None:
         """Make the first of the steps that `choose` finds for the ledger; None if it finds none.
+
+        Args:
+            choose: Finds the steps.
+            then: Questions that the transaction after the last step begins with, in a schema that is
+                set up; see `Opened.answers`.
 
         Raises:
             SchemaBusy: The lock of the schema, or one that the file needs, was not to be had.
@@ -100,7 +112,7 @@ class Work:
             AppError: Whatever `choose` raises.
         """
         return await patiently(
-            lambda: self._step(choose), self.settings, str(self.place), self._count
+            lambda: self._step(choose, then), self.settings, str(self.place), self._count
         )
 
     async def read(self) -> Ledger:
@@ -120,7 +132,7 @@ class Work:
                 return await self._read_suspended(exc)
             self._explain_absence(exc)
             raise exc.explain(str(self.place)) from exc.error
-        return Ledger.parse(text_of(results[-4]) or "[]")
+        return Ledger.of(rows_of(results[-4]))
 
     async def _read_suspended(self, denied: ScriptFailed) -> Ledger:
         async def attempt() -> Ledger:
@@ -134,7 +146,7 @@ class Work:
     def _count(self) -> None:
         self.retries += 1
 
-    async def _step(self, choose: Choose) -> Done | None:
+    async def _step(self, choose: Choose, then: Sequence[sql.Composable]) -> Done | None:
         start = time.perf_counter()
         try:
             opened = await self.open()
@@ -145,7 +157,7 @@ class Work:
             step = steps[0]
             script = step.script
             if script.directives.transactional or (self.fresh and not script.controls_transactions):
-                await self._run(opened, step, start)
+                await self._run(opened, step, start, then if len(steps) == 1 else ())
             else:
                 await run_outside(self, opened, step)
         except BaseException as exc:
@@ -153,17 +165,25 @@ class Work:
             raise
         return Done(step, len(steps) - 1, time.perf_counter() - start)
 
-    def begin_with(self, catalog: Catalog) -> None:
-        """Take it that nothing has been applied yet, and this is in the schema that was just made."""
+    def begin_with(self, catalog: Catalog, ahead: Sequence[PGresult] | None = None) -> None:
+        """Take it that nothing has been applied yet, and this is in the schema that was just made.
+
+        Args:
+            catalog: What is there.
+            ahead: What `opening` was answered, if it was sent already.
+        """
         self._left = (Ledger(), catalog)
+        self._ahead = None if ahead is None else (ahead, ())
 
     async def open(self) -> Opened:
         """Begin a transaction, take the schema's lock, and read ledger and catalog; all in one message."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
-            return await self._opened_now(ahead)
+            opened = await self._opened_now(ahead[0])
+            opened.answers = ahead[1]
+            return opened
         try:
-            results = await self.link.run(self._opening())
+            results = await self.link.run(_text(*self.opening()))
         except ScriptFailed as exc:
             await self.link.rollback()
             if exc.sqlstate == LOCKED_OUT and self.place.tenant is not None:
@@ -172,21 +192,22 @@ class Work:
             raise self.error(exc) from exc.error
         return await self._opened_now(results)
 
-    def _opening(self) -> str:
-        reading = [books.select_ledger(self.place)]
+    def opening(self) -> list[sql.Composable]:
+        """Return the statements of `open`."""
+        reading: list[sql.Composable] = [self._begin(), books.select_ledger(self.place)]
         if self._left is None:
             reading.append(ownership.select_catalog(self.place))
-        return _text(self._begin(), *reading)
+        return reading
 
-    async def _opened_now(self, results: list[PGresult]) -> Opened:
+    async def _opened_now(self, results: Sequence[PGresult]) -> Opened:
         check_role(self.link, self.settings)
         check_lock(results[-3 if self._left is None else -2])
         if self._left is None:
             return _opened(results, suspended=False)
-        ledger, (known, catalog) = Ledger.parse(text_of(results[-1]) or "[]"), self._left
+        ledger, (known, catalog) = Ledger.of(rows_of(results[-1])), self._left
         if [entry.position for entry in ledger] != [entry.position for entry in known]:
             # Somebody else is setting it up, too.
-            catalog = Catalog.parse(await self._value(ownership.select_catalog(self.place)))
+            catalog = Catalog.of(await self._rows(ownership.select_catalog(self.place)))
         return Opened(ledger, catalog, suspended=False)
 
     async def commit(self, opened: Opened, *statements: sql.Composable) -> None:
@@ -233,7 +254,9 @@ class Work:
             relations=tuple(sorted(relations)),
         )
 
-    async def _run(self, opened: Opened, step: Step, start: float) -> None:
+    async def _run(
+        self, opened: Opened, step: Step, start: float, then: Sequence[sql.Composable]
+    ) -> None:
         effect = await self._run_script(opened, step)
         one = step.migration
         if step.direction == "down":
@@ -251,8 +274,10 @@ class Work:
         # Nobody uses the schema: it stays as it was left, and the next step can begin at once.
         self._left = (ledger, effect.after)
         try:
-            text = _text(record, recorded, sql.SQL(preamble.COMMIT + ";")) + self._opening()
-            self._ahead = await self.link.run(text)
+            end = sql.SQL(preamble.COMMIT + ";")
+            results = await self.link.run(_text(record, recorded, end, *self.opening(), *then))
+            cut = len(results) - len(then)
+            self._ahead = results[:cut], results[cut:]
         except ScriptFailed as exc:
             self._explain_absence(exc)
             raise self.error(exc) from exc.error
@@ -262,7 +287,7 @@ class Work:
         outside = not script.directives.transactional
         body = without_concurrently(script) if outside else script.text
         before = preamble.limits(script.directives)
-        after = [ownership.select_effect(self.place)]
+        after = ownership.select_effect(self.place)
         if self.place.tenant is not None and step.direction == "up":
             after.append(registry.select_checksum(step.migration))
         head = _text(*before)
@@ -272,7 +297,8 @@ class Work:
             where = script.source if outside else _where(step, exc, len(before), len(head))
             raise self.error(exc, f"{where}, in {self.place}") from exc.error
         check_role(self.link, self.settings)  # the file may have gone back to who connects
-        effect = Effect.parse(text_of(results[-len(after)]) or "")
+        locks, types = results[-len(after) :][:2]
+        effect = Effect.of(opened.catalog, self.place, rows_of(locks), rows_of(types))
         if self.place.tenant is not None:
             place, one = self.place, step.migration
             ownership.check_effect(
@@ -317,9 +343,9 @@ class Work:
         if exc.sqlstate in ABSENT:
             raise NotInstalled(where=str(self.place)) from exc.error
 
-    async def _value(self, question: sql.Composable) -> str:
+    async def _rows(self, question: sql.Composable) -> list[tuple[Any, ...]]:
         try:
-            return await self.link.value(question.as_string()) or "[]"
+            return rows_of((await self.link.run(question.as_string()))[-1])
         except ScriptFailed as exc:
             raise self.error(exc) from exc.error
 
@@ -371,9 +397,9 @@ def _where(step: Step, exc: ScriptFailed, before: int, offset: int) -> str:
     return script.source
 
 
-def _opened(results: list[PGresult], *, suspended: bool) -> Opened:
-    ledger, catalog = (text_of(result) or "" for result in results[-2:])
-    return Opened(Ledger.parse(ledger), Catalog.parse(catalog), suspended)
+def _opened(results: Sequence[PGresult], *, suspended: bool) -> Opened:
+    ledger, catalog = (rows_of(result) for result in results[-2:])
+    return Opened(Ledger.of(ledger), Catalog.of(catalog), suspended)
 
 
 def _text(*statements: sql.Composable) -> str:
