@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from mtenant_errors import NotFound
+from mtenant_events.abc import Transport
 from mtenant_events.codec import EXPECTED_STREAM, MESSAGE_ID, size_of
 from mtenant_events.config import EventsConfig
 from mtenant_events.consumer.abc import Delivery
 from mtenant_events.consumer.outcome import Dead
-from mtenant_events.consumer.replayed import ATTEMPTS, ENDS, LETTER, event_subject, replay_subject
-from mtenant_events.event import Message
+from mtenant_events.consumer.replayed import (
+    ATTEMPTS,
+    ENDS,
+    LETTER,
+    baseline,
+    event_subject,
+    replay_subject,
+)
+from mtenant_events.event import Message, PublishResult
+from mtenant_events.tenant_id import check_tenant_id
 
 CONSUMER: Final = "Dlq-Consumer"
 REASON: Final = "Dlq-Reason"
@@ -21,7 +32,8 @@ SUBJECT: Final = "Dlq-Subject"
 SEQUENCE: Final = "Dlq-Sequence"
 DELIVERIES: Final = "Dlq-Deliveries"
 LETTER_ATTEMPTS: Final = "Dlq-Attempts"
-LETTER_ENDS: Final = "Dlq-Ends"
+TOTAL_ATTEMPTS: Final = "Dlq-Total-Attempts"
+TOTAL_ENDS: Final = "Dlq-Total-Ends"
 TIME: Final = "Dlq-Time"
 BODY: Final = "Dlq-Body"
 
@@ -29,6 +41,7 @@ _OURS: Final = ("dlq-", "replay-")
 _SERVERS: Final = "nats-"
 _KEPT: Final = "Dlq-Original-"
 _LEFT: Final = "left in the stream"
+_CONSUMER: Final = re.compile(r"[a-z0-9_]{1,200}")
 
 
 def letter_of(delivery: Delivery, dead: Dead, consumer: str, config: EventsConfig) -> Message:
@@ -44,6 +57,7 @@ def letter_of(delivery: Delivery, dead: Dead, consumer: str, config: EventsConfi
         config: Prefix of the subjects, stream of dead letters, largest message.
     """
     subject = event_subject(config.prefix, delivery.subject)
+    before = baseline(delivery.headers)
     headers = {
         MESSAGE_ID: f"dlq:{consumer}:{delivery.sequence}",
         EXPECTED_STREAM: config.dead_letter_stream,
@@ -54,7 +68,8 @@ def letter_of(delivery: Delivery, dead: Dead, consumer: str, config: EventsConfi
         SEQUENCE: str(delivery.sequence),
         DELIVERIES: str(delivery.count),
         LETTER_ATTEMPTS: str(dead.attempts),
-        LETTER_ENDS: str(dead.ends),
+        TOTAL_ATTEMPTS: str(before.attempts + dead.attempts),
+        TOTAL_ENDS: str(before.known_ends + dead.ends),
         TIME: datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
     }
     for name, value in delivery.headers.items():
@@ -121,7 +136,7 @@ class DeadLetter:
 
     @property
     def attempts(self) -> int:
-        """How often the handler raised."""
+        """How often the handler raised, since a replay if there was one."""
         return _number(self.headers.get(LETTER_ATTEMPTS))
 
     @property
@@ -175,11 +190,17 @@ def replay_of(letter: DeadLetter, config: EventsConfig, *, body: bytes | None = 
         MESSAGE_ID: f"replay:{letter.consumer}:{letter.id}",
         EXPECTED_STREAM: config.stream,
         LETTER: str(letter.id),
-        ATTEMPTS: letter.headers.get(LETTER_ATTEMPTS, "0"),
-        ENDS: letter.headers.get(LETTER_ENDS, "0"),
+        ATTEMPTS: letter.headers.get(TOTAL_ATTEMPTS, "0"),
+        ENDS: letter.headers.get(TOTAL_ENDS, "0"),
     }
     subject = replay_subject(config.prefix, letter.consumer, letter.subject)
     return Message(subject, headers, letter.body if body is None else body)
+
+
+class LetterNotFound(NotFound):
+    """There is no such dead letter."""
+
+    code, message = "DEAD_LETTER_NOT_FOUND", "there is no such dead letter"
 
 
 class LetterStore(Protocol):
@@ -196,6 +217,85 @@ class LetterStore(Protocol):
 
     async def delete(self, id_: int) -> bool:
         """Delete a letter; tell whether it was there."""
+
+
+class DeadLetters:
+    """Looks at dead letters, replays them, drops them.
+
+    Args:
+        store: Where they are.
+        transport: Publishes what is replayed.
+        config: The settings of the bus.
+    """
+
+    def __init__(self, store: LetterStore, transport: Transport, config: EventsConfig) -> None:
+        self._store = store
+        self._transport = transport
+        self._config = config
+
+    async def find(
+        self, *, consumer: str | None = None, tenant: str | None = None, after: int = 0
+    ) -> AsyncIterator[DeadLetter]:
+        """Yield letters in the order in which they were written.
+
+        Args:
+            consumer: Of this consumer only.
+            tenant: Of this tenant only.
+            after: Only those behind this id.
+
+        Raises:
+            InvalidTenantId: `tenant` is no tenant's id.
+            ValueError: `consumer` is no consumer's name.
+        """
+        if consumer is not None and not _CONSUMER.fullmatch(consumer):
+            raise ValueError(f"{consumer!r:.100} is no consumer: `<service>__<handler>`")
+        whose = "*" if tenant is None else check_tenant_id(tenant)
+        subject = f"{self._config.prefix}.dlq.{consumer or '*'}.{whose}.>"
+        while (letter := await self._store.next_letter(after, subject)) is not None:
+            yield letter
+            after = letter.id
+
+    async def show(self, id_: int) -> DeadLetter:
+        """Return a letter.
+
+        Raises:
+            LetterNotFound: There is none of this id.
+        """
+        letter = await self._store.letter(id_)
+        if letter is None:
+            raise LetterNotFound(internal=f"no dead letter {id_}")
+        return letter
+
+    async def replay(self, id_: int) -> PublishResult:
+        """Send a letter to the consumer that had given it up, and to no other; then drop it.
+
+        Its attempts begin anew. If it fails again, it becomes another letter. One who is interrupted
+        between the two may replay it again within the duplicate window.
+
+        Raises:
+            LetterNotFound: There is none of this id, or its body is in the events' stream no more.
+            AppError: It could not be published; the letter is still there.
+        """
+        letter = await self.show(id_)
+        body = None
+        if letter.body_left:
+            body = await self._store.body_of(letter.sequence)
+            if body is None:
+                raise LetterNotFound(
+                    internal=f"the body of {id_} was too large for a letter, and is gone"
+                )
+        result = await self._transport.publish(replay_of(letter, self._config, body=body))
+        await self._store.delete(id_)
+        return result
+
+    async def drop(self, id_: int) -> None:
+        """Delete a letter for good.
+
+        Raises:
+            LetterNotFound: There is none of this id.
+        """
+        if not await self._store.delete(id_):
+            raise LetterNotFound(internal=f"no dead letter {id_}")
 
 
 def _header(text: Any) -> str:

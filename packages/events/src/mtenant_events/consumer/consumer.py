@@ -145,6 +145,12 @@ class Consumer:
             self._watching.cancel()
             await asyncio.wait({self._watching})
 
+    def abandon(self) -> None:
+        """End at once, and settle nothing, as a killed process does."""
+        self._stopping = True
+        for task in (*self._running, *(() if self._watching is None else (self._watching,))):
+            task.cancel()
+
     def health(self) -> ConsumerHealth:
         """Return how it is."""
         age = max((source.heartbeat_age for source in self._sources), default=0.0)

@@ -73,6 +73,11 @@ class Group:
         """
         await asyncio.gather(*(consumer.stop(grace) for consumer in self.consumers))
 
+    def abandon(self) -> None:
+        """End at once, and settle nothing, as a killed process does; for tests."""
+        for consumer in self.consumers:
+            consumer.abandon()
+
     def health(self) -> list[ConsumerHealth]:
         """Return how each consumer is."""
         return [consumer.health() for consumer in self.consumers]

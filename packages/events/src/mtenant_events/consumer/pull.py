@@ -179,6 +179,7 @@ class PullSource:
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()  # ready, or refused
         self._subscription: Subscription | None = None
+        self._stopping = False
         self.ready = False
         self._task = asyncio.create_task(self._run(), name=f"{self._spec.name} pull")
 
@@ -206,12 +207,15 @@ class PullSource:
 
     async def stop(self) -> None:
         """Ask for nothing more; what comes until this returns is still handed over."""
+        # A flag too: `wait_for`, in nats-py and below it, may swallow a cancellation (CPython 86296).
+        self._stopping = True
+        self._wake.set()
         self._task.cancel()
         await asyncio.wait({self._task})
         subscription, self._subscription = self._subscription, None
         if subscription is not None and self._client.is_connected:
             # Not within `asyncio.timeout`: to cancel a flush of nats-py ends its reader.
-            draining = asyncio.ensure_future(_quietly(subscription.drain()))  # type: ignore[no-untyped-call] -- of nats-py
+            draining = asyncio.ensure_future(_quietly(subscription.drain()))  # type: ignore[no-untyped-call]  # of nats-py
             await asyncio.wait({draining}, timeout=_DRAIN)
         if self._spec.ephemeral and self._client.is_connected:
             await _quietly(self._durable.delete())
@@ -232,7 +236,7 @@ class PullSource:
 
     async def _run(self) -> None:
         wait = _FIRST_WAIT
-        while True:
+        while not self._stopping:
             try:
                 if self._client.is_connected:
                     await self._serve()
@@ -274,7 +278,7 @@ class PullSource:
         self._round += 1
         self._asked = 0
         self._heard = self._looked = self._now()
-        while self._client.is_connected:
+        while self._client.is_connected and not self._stopping:
             if self._problem is not None:
                 raise _LostError(self._problem)
             if room := self._room():
