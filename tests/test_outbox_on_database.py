@@ -118,6 +118,36 @@ def test_an_event_commits_and_rolls_back_with_the_transaction(migrated: ScratchD
     assert migrated.rows("select tenant, key from eventing.outbox") == [("acme", "1")]
 
 
+def test_a_relay_hears_of_an_event_when_it_is_committed_and_of_no_other(
+    migrated: ScratchDatabase,
+) -> None:
+    heard: list[tuple[bool, int]] = []
+
+    def wake(*, committed: bool = False) -> None:
+        heard.append((committed, int(migrated.value("select count(*) from eventing.outbox"))))
+
+    outbox = Outbox(EventsConfig(), wake=wake)
+
+    async def work(db: Database) -> None:
+        async with db.tenant("acme").transaction() as tx:
+            with pytest.raises(ZeroDivisionError):
+                await fail_in_a_savepoint(tx)
+            await outbox.add(tx, _event())
+            assert heard == []
+        with pytest.raises(ZeroDivisionError):
+            async with db.tenant("acme").transaction() as tx:
+                await outbox.add(tx, _event())
+                raise ZeroDivisionError
+
+    async def fail_in_a_savepoint(tx: Any) -> None:
+        async with tx.transaction():
+            await outbox.add(tx, _event())
+            raise ZeroDivisionError
+
+    _run(migrated, work)
+    assert heard == [(True, 1)]
+
+
 def test_what_is_no_open_transaction_of_the_tenant_is_refused(migrated: ScratchDatabase) -> None:
     async def work(db: Database) -> None:
         handles: list[Any] = [db, db.shared(), db.tenant("acme")]

@@ -18,6 +18,7 @@
 
 from mtenant_events.bus import EventBus
 from mtenant_events.config import EventsConfig
+from mtenant_events.consumer.outcome import Permanent, Retry, Skip
 from mtenant_events.context import EventContext, current_context, event_context
 from mtenant_events.errors import (
     BadMessage,
@@ -34,7 +35,10 @@ from mtenant_events.errors import (
     TopologyConflict,
 )
 from mtenant_events.event import Event, Message, PublishResult
+from mtenant_events.inbox import Inbox
+from mtenant_events.outbox import Outbox
 from mtenant_events.registry import Registry, event_type
+from mtenant_events.subscriptions import Subscriptions
 from mtenant_events.tenant_id import InvalidTenantId
 
 __all__ = [
@@ -46,15 +50,21 @@ __all__ = [
     "EventTooLarge",
     "EventsConfig",
     "EventsUnavailable",
+    "Inbox",
     "InvalidTenantId",
     "Message",
+    "Outbox",
+    "Permanent",
     "PublishRefused",
     "PublishResult",
     "PublishUnknown",
     "Reason",
     "Registry",
+    "Retry",
+    "Skip",
     "StreamFull",
     "StreamUnavailable",
+    "Subscriptions",
     "TenantMismatch",
     "TenantRequired",
     "TopologyConflict",

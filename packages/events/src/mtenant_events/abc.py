@@ -25,6 +25,17 @@ class Executor(Protocol):
         """Run a query; return its rows."""
 
 
+class Wake(Protocol):
+    """Hears that an event was added to the outbox: a relay's `wake`, or a notifier's."""
+
+    def __call__(self, *, committed: bool = False) -> object:
+        """Take the hint.
+
+        Args:
+            committed: Whether the event can be seen now; otherwise its transaction is still open.
+        """
+
+
 class BatchTransport(Protocol):
     """Publishes many messages that are encoded already: what a relay asks for."""
 

@@ -97,7 +97,7 @@ class PublishRefused(InternalServerError):
 class TopologyConflict(InternalServerError):
     """A stream or consumer is there, and to make it what is asked for would lose messages."""
 
-    code = "TOPOLOGY_CONFLICT"
+    code, message = "TOPOLOGY_CONFLICT", "the streams are not as the settings ask: {what}"
 
 
 class BadMessage(BadRequest):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 from uuid import UUID
 
-from mtenant_events.abc import Executor
+from mtenant_events.abc import Executor, Wake
 from mtenant_events.codec import encode
 from mtenant_events.config import EventsConfig
 from mtenant_events.context import event_of
@@ -34,11 +35,12 @@ class Outbox:
 
     Args:
         config: Source, subjects and the largest event.
-        wake: Called when an event was added: the `wake` of this process's `Relay`, or of a
-            `Notifier`. Without it relays find the event by themselves within a second.
+        wake: Called when an event was added, after the commit where the transaction has `on_commit`: the
+            `wake` of this process's `Relay`, or of a `Notifier`. Without it relays find the event by
+            themselves within a second.
     """
 
-    def __init__(self, config: EventsConfig, *, wake: Callable[[], object] | None = None) -> None:
+    def __init__(self, config: EventsConfig, *, wake: Wake | None = None) -> None:
         self._config = config
         self._wake = wake
 
@@ -96,8 +98,17 @@ class Outbox:
             ],
         )
         if self._wake is not None:
-            self._wake()
+            _hint(tx, self._wake)
         return added
+
+
+def _hint(tx: Executor, wake: Wake) -> None:
+    on_commit = getattr(tx, "on_commit", None)
+    if on_commit is None:
+        wake()
+    else:
+        # With each event, not once: what was registered in a savepoint goes with it.
+        on_commit(partial(wake, committed=True))
 
 
 def _tenant_of(tx: Executor) -> str | None:

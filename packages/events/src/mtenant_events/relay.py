@@ -101,9 +101,14 @@ class Relay:
         """Whether it is at work, or waits for a server to come back."""
         return self._task is not None and not self._task.done()
 
-    def wake(self) -> None:
-        """Say that an event was added: it looks soon, and again, until the transaction must be over."""
-        self._wakeup.hint()
+    def wake(self, *, committed: bool = False) -> None:
+        """Say that an event was added: it looks soon.
+
+        Args:
+            committed: Whether one look will do. Otherwise it looks again, until the transaction must be
+                over.
+        """
+        self._wakeup.hint(committed=committed)
 
     def stop(self) -> None:
         """Let `run` return when the batch that is open has ended."""

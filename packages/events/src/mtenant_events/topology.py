@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StoreCompression, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 from nats.js.manager import JetStreamManager
 
+from mtenant_errors import AppError
 from mtenant_events.config import EventsConfig
 from mtenant_events.errors import TopologyConflict
 from mtenant_events.translation import translated
 
+_OVERLAP: Final = 10065  # nats-server's number: subjects overlap with an existing stream
 _MISSING: Final = "missing"
 
 
@@ -125,13 +127,30 @@ class Topology:
         name = str(stream.name)
         if there is None:
             # Another program may make the same one now: the server takes that for the same request.
-            await self._manager.add_stream(stream)
+            try:
+                await self._manager.add_stream(stream)
+            except APIError as exc:
+                if exc.err_code == _OVERLAP:
+                    raise await self._overlap(stream) from exc
+                raise
             return Step(name, "made")
         differences = _differences(there, stream)
         if not differences:
             return Step(name, "kept")
         await self._manager.update_stream(there.evolve(**_ours(stream)))
         return Step(name, "changed", differences)
+
+    async def _overlap(self, stream: StreamConfig) -> TopologyConflict:
+        """Return the error for subjects that another stream has, with its name."""
+        others = set()
+        for subject in stream.subjects or []:
+            with suppress(NotFoundError):
+                others.add(await self._manager.find_stream_name_by_subject(subject))
+        return TopologyConflict(
+            what=f"stream {stream.name} cannot be made, for the stream {', '.join(sorted(others))}"
+            f" has subjects of {', '.join(stream.subjects or [])}. Choose another"
+            " NATS_SUBJECT_PREFIX; or name that stream by NATS_STREAM, if it is the one"
+        )
 
     async def _status(self, stream: StreamConfig) -> StreamStatus:
         name = str(stream.name)
@@ -253,7 +272,7 @@ def _check(there: StreamConfig, wanted: StreamConfig) -> None:
         refused.append("it is a mirror")
     if refused:
         raise TopologyConflict(
-            internal=f"stream {there.name}: {'; '.join(refused)}."
+            what=f"stream {there.name}: {'; '.join(refused)}."
             " Change the settings to what is there, or change the stream by hand"
         )
 
@@ -283,7 +302,7 @@ def _translating() -> Iterator[None]:
     try:
         yield
     except Exception as exc:
-        error = translated(exc)
+        error = None if isinstance(exc, AppError) else translated(exc)
         if error is None:
             raise
         raise error from exc

@@ -48,7 +48,7 @@ def refusal(error: Mapping[str, Any]) -> AppError:
     if number == _STORE_FAILED:
         return StreamFull(internal=what)
     if number in _CONFLICTS:
-        return TopologyConflict(internal=what)
+        return TopologyConflict(what=what)
     if code in _LATER:
         return StreamUnavailable(internal=what)
     return PublishRefused(internal=what)

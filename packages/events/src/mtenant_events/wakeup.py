@@ -15,10 +15,10 @@ PACE: Final = 0.005
 class Wakeup:
     """Says when to look, by hints.
 
-    A hint is given when an event is added. Nobody can be told when the transaction around it commits, so
+    A hint is given when an event is added. Where nobody can tell when the transaction around it commits,
     the looks that follow are at growing distances: after 1 ms, then 2, 4, 8 and so on, until they are
     as rare as without a hint. A transaction is seen after at most twice the time that it took, and
-    one that rolled back costs ten looks.
+    one that rolled back costs ten looks. A hint after the commit costs one.
 
     Args:
         poll: Seconds between two looks that nobody has asked for; the guarantee behind the hints.
@@ -29,9 +29,15 @@ class Wakeup:
         self._gap = poll
         self._looked = -PACE
         self._hinted = asyncio.Event()
+        self._unsure = False
 
-    def hint(self) -> None:
-        """Say that an event was added, or that it is worth a look for another reason."""
+    def hint(self, *, committed: bool = False) -> None:
+        """Say that an event was added, or that it is worth a look for another reason.
+
+        Args:
+            committed: Whether what is to be seen can be seen now, so that one look will do.
+        """
+        self._unsure = self._unsure or not committed
         self._hinted.set()
 
     async def wait(self) -> None:
@@ -45,5 +51,7 @@ class Wakeup:
             self._hinted.clear()
             now = asyncio.get_running_loop().time()
             await asyncio.sleep(max(FIRST, self._looked + PACE - now))
-            self._gap = 2 * FIRST
+            if self._unsure:
+                self._gap = 2 * FIRST
+                self._unsure = False
         self._looked = asyncio.get_running_loop().time()

@@ -37,7 +37,9 @@ def test_events_of_many_writers_reach_the_stream_as_their_transactions_committed
             running = [
                 await stack.enter_async_context(Relay(place.app, carrier)) for carrier in carriers
             ]
-            outbox = Outbox(EventsConfig(prefix=stream.name), wake=running[0].wake)
+            outbox = Outbox(
+                EventsConfig(prefix=stream.name, stream=stream.name), wake=running[0].wake
+            )
 
             async def write(_: int) -> None:
                 async with await psycopg.AsyncConnection.connect(place.app) as conn:

@@ -491,3 +491,30 @@ def test_it_is_the_same_on_postgresql_15(
         assert _inversions(bodies) == []
 
     asyncio.run(main())
+
+
+def test_a_hint_after_the_commit_costs_one_look(
+    place: Any, stream: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    take = OutboxQueue.take
+
+    async def counted(queue: OutboxQueue, most: int) -> Any:
+        nonlocal looks
+        looks += 1
+        return await take(queue, most)
+
+    async def main() -> int:
+        nonlocal looks
+        monkeypatch.setattr(relay_module, "POLL", 30.0)
+        monkeypatch.setattr(OutboxQueue, "take", counted)
+        async with stream.open() as carrier, Relay(place.app, carrier, listen=False) as relay:
+            await eventually(lambda: looks >= 1)
+            looks = 0
+            place.fill(stream.name, "acme", ["k"])
+            relay.wake(committed=True)
+            await eventually(lambda: looks and place.waiting == 0)
+            await asyncio.sleep(0.1)  # in which an unsure relay looks six times
+            return looks
+
+    assert asyncio.run(main()) == 1

@@ -55,7 +55,7 @@ class Notifier:
             task.cancel()
             await asyncio.wait({task})
 
-    def wake(self) -> None:
+    def wake(self, *, committed: bool = False) -> None:
         """Say that an event was added."""
         self._wanted.set()
 
