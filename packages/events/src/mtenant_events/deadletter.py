@@ -41,6 +41,7 @@ _OURS: Final = ("dlq-", "replay-")
 _SERVERS: Final = "nats-"
 _KEPT: Final = "Dlq-Original-"
 _LEFT: Final = "left in the stream"
+_WORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 _CONSUMER: Final = re.compile(r"[a-z0-9_]{1,200}")
 
 
@@ -85,12 +86,17 @@ def letter_of(delivery: Delivery, dead: Dead, consumer: str, config: EventsConfi
 
 
 def letter_subject(prefix: str, consumer: str, subject: str) -> str:
-    """Return the subject of a dead letter.
+    """Return the subject of a dead letter; a word that nobody could ask for becomes `_`.
 
     >>> letter_subject("crm", "mail__send", "crm.evt.acme.deal.closed_won.3")
     'crm.dlq.mail__send.acme.deal.closed_won.3'
+    >>> letter_subject("crm", "mail__send", "crm.evt.M\u00fcller.deal.closed_won.3")
+    'crm.dlq.mail__send._.deal.closed_won.3'
     """
-    return f"{prefix}.dlq.{consumer}.{subject[len(prefix) + 5 :]}"
+    words = subject[len(prefix) + 5 :].split(".")
+    return ".".join(
+        [prefix, "dlq", consumer, *(word if _WORD.fullmatch(word) else "_" for word in words)]
+    )
 
 
 @dataclass(frozen=True, slots=True)
