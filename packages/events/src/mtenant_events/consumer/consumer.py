@@ -203,12 +203,13 @@ class Consumer:
 
     def _pump(self) -> None:
         """Start as many handlers as may run."""
-        while len(self._running) < self._subscription.concurrency and not self._stopping:
+        clock, concurrency = self._ground.clock, self._subscription.concurrency
+        while len(self._running) < concurrency and not self._stopping:
             taken = self._lanes.take()
             if taken is None:
                 return
             tenant, delivery = taken
-            work = Work(delivery, self._ground.clock.now())
+            work = Work(delivery, clock.now())
             # In a context of its own: what one handler leaves there, such as a tenant, is for no other.
             task = asyncio.get_running_loop().create_task(
                 self._work(tenant, work), context=Context()

@@ -15,6 +15,7 @@ from mtenant_events.codec import decode
 from mtenant_events.consumer.abc import Delivery, InboxLike
 from mtenant_events.consumer.outcome import (
     FAILED,
+    HANDLED,
     PERMANENT,
     POISON,
     Again,
@@ -109,6 +110,7 @@ class Handling:
         telemetry: Telemetry,
     ) -> None:
         self._subscription = subscription
+        self._handler = subscription.handler
         self._consumer = consumer
         self._was = was
         self._prefix = prefix
@@ -125,12 +127,12 @@ class Handling:
         except BadMessage as exc:
             return Dead(exc.reason.value, _text(exc))
         try:
-            if self._unit_of_work is None:
+            if self._unit_of_work is None and delivery.count > 1:
                 self._guard(delivery, History())
             with self._processing(delivery, event), caused_by(event):
                 if self._unit_of_work is None:
-                    await self._subscription.handler(event)
-                    return Done()
+                    await self._handler(event)
+                    return HANDLED
                 return await self._in_transaction(delivery, event, self._unit_of_work)
         except Skip:
             return Done("skipped")
@@ -192,7 +194,7 @@ class Handling:
                     return Done("duplicate")
                 self._guard(delivery, history)
                 begun = True
-                await self._subscription.handler(event, tx=tx)
+                await self._handler(event, tx=tx)
                 handled = True
         except Exception as exc:
             if begun or isinstance(exc, _Hopeless):
@@ -200,7 +202,7 @@ class Handling:
             raise _NotBegun from exc
         if not handled:
             raise RuntimeError("the unit of work has swallowed an exception of its handler")
-        return Done()
+        return HANDLED
 
     async def _cancelled(self, work: Work, event: Event[Any], exc: BaseException) -> Outcome:
         """End a handler that was cancelled, whatever it has made of the cancellation."""

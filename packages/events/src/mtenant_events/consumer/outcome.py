@@ -78,6 +78,9 @@ class Dead:
 
 Outcome = Done | Again | Dead
 
+HANDLED = Done()
+"""The handler has returned."""
+
 FAILED = "attempts_exhausted"
 """The handler has raised as often as it may."""
 

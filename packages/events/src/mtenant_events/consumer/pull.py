@@ -13,18 +13,23 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 from weakref import WeakSet
 
 import nats.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from mtenant_events.abc import Transport
 from mtenant_events.config import EventsConfig
 from mtenant_events.consumer.abc import Clock, ConsumerSpec, Delivery
 from mtenant_events.consumer.durable import Durable
+from mtenant_events.direct_client import (
+    DirectClient,
+    not_direct,
+    parse_headers,
+    parse_status,
+)
 from mtenant_events.errors import TopologyConflict
 from mtenant_events.telemetry import Telemetry
 from mtenant_events.translation import translated
@@ -42,7 +47,7 @@ _FIRST_WAIT: Final = 0.05  # seconds until what broke is tried again
 _LONGEST_WAIT: Final = 3.0
 _DRAIN: Final = 3.0
 _NANOSECONDS: Final = 1_000_000_000
-_STATUS, _DESCRIPTION, _PENDING = "Status", "Description", "Nats-Pending-Messages"
+_PENDING: Final = "Nats-Pending-Messages"
 _BEAT, _OVER = "100", frozenset({"404", "408"})
 _NORMAL: Final = ("Batch Completed", "Message Size Exceeds MaxBytes")
 
@@ -60,7 +65,7 @@ class NatsGround:
     """
 
     def __init__(
-        self, client: Client, config: EventsConfig, transport: Transport, telemetry: Telemetry
+        self, client: DirectClient, config: EventsConfig, transport: Transport, telemetry: Telemetry
     ) -> None:
         self.config = config
         self.transport = transport
@@ -90,11 +95,11 @@ class NatsGround:
 
 
 class LoopClock:
-    """The time of the event loop."""
+    """Real time."""
 
     def now(self) -> float:
         """Return its seconds."""
-        return asyncio.get_running_loop().time()
+        return monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Return after so many seconds."""
@@ -110,18 +115,20 @@ class PullDelivery:
 
     __slots__ = ("_reply", "_settled", "_source", "body", "count", "headers", "sequence", "subject")
 
-    def __init__(self, source: PullSource, message: Msg) -> None:
+    def __init__(
+        self, source: PullSource, subject: str, reply: str, body: bytes, headers: Mapping[str, str]
+    ) -> None:
         # $JS.ACK.<stream>.<consumer>.<count>.<sequence>..., or with two words more before the
         # stream (NATS ADR-15).
-        words = message.reply.split(".")
+        words = reply.split(".")
         first = 4 if len(words) == 9 else 6
         self.count = int(words[first])
         self.sequence = int(words[first + 1])
-        self.subject = message.subject
-        self.headers: Mapping[str, str] = message.headers or {}
-        self.body = message.data
+        self.subject = subject
+        self.headers = headers
+        self.body = body
         self._source = source
-        self._reply = message.reply
+        self._reply = reply
         self._settled = False
 
     async def ack(self) -> None:
@@ -154,7 +161,7 @@ class PullSource:
 
     def __init__(
         self,
-        client: Client,
+        client: DirectClient,
         durable: Durable,
         *,
         next_subject: str,
@@ -172,8 +179,8 @@ class PullSource:
         self._asked = 0
         self._held = 0
         self._settled = 0
-        self._heard = self._now()
-        self._looked = self._now()
+        self._heard = monotonic()
+        self._looked = monotonic()
         self._problem: str | None = None
         self._conflict: TopologyConflict | None = None
         self._wake = asyncio.Event()
@@ -186,7 +193,7 @@ class PullSource:
     @property
     def heartbeat_age(self) -> float:
         """Seconds since anything was heard; 0 while nothing is asked for, as everything is in hand."""
-        return self._now() - self._heard if self._asked or not self.ready else 0.0
+        return monotonic() - self._heard if self._asked or not self.ready else 0.0
 
     async def until_ready(self) -> None:
         """Return when the consumer is there and was asked for messages.
@@ -271,13 +278,12 @@ class PullSource:
         if self._subscription is None:
             self._subscription = await self._client.subscribe(
                 f"{self._inbox}*",
-                cb=self._on_message,
-                pending_msgs_limit=-1,
-                pending_bytes_limit=0,
+                cb=not_direct,
             )
+            self._client.receive(self._subscription, self._on_message)
         self._round += 1
         self._asked = 0
-        self._heard = self._looked = self._now()
+        self._heard = self._looked = monotonic()
         while self._client.is_connected and not self._stopping:
             if self._problem is not None:
                 raise _LostError(self._problem)
@@ -291,10 +297,10 @@ class PullSource:
             with suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT):
                     await self._wake.wait()
-            if self._asked and self._now() - self._heard > 2 * HEARTBEAT:
+            if self._asked and monotonic() - self._heard > 2 * HEARTBEAT:
                 raise _LostError("no heartbeat")
-            if self._settled and self._now() - self._looked > LOOK:
-                self._looked, self._settled = self._now(), 0
+            if self._settled and monotonic() - self._looked > LOOK:
+                self._looked, self._settled = monotonic(), 0
                 await self._durable.look()
 
     def _room(self) -> int:
@@ -309,37 +315,37 @@ class PullSource:
             "idle_heartbeat": int(HEARTBEAT * _NANOSECONDS),
         }
         if not self._asked:
-            self._heard = self._now()  # nobody has promised a heartbeat before
+            self._heard = monotonic()  # nobody has promised a heartbeat before
         self._asked += batch
         reply = f"{self._inbox}{self._round}"
         await self._client.publish(self._next, json.dumps(request).encode(), reply=reply)
 
-    async def _on_message(self, message: Msg) -> None:
-        self._heard = self._now()
+    def _on_message(self, subject: str, reply: str, body: bytes, block: bytes) -> None:
+        self._heard = monotonic()
         # By its subject, not by a header: that could be anybody's.
-        if message.subject.startswith(self._inbox):
-            self._on_status(message)
+        if subject.startswith(self._inbox):
+            self._on_status(subject, block)
             return
-        self._asked = max(0, self._asked - 1)
+        headers = parse_headers(block) if block else {}
+        delivery = PullDelivery(self, subject, reply, body, headers)
+        if self._asked:
+            self._asked -= 1
         self._held += 1
-        self._receive(PullDelivery(self, message))
+        self._receive(delivery)
         if self._room():
             self._wake.set()
 
-    def _on_status(self, message: Msg) -> None:
-        headers = message.headers or {}
-        status, description = headers.get(_STATUS), headers.get(_DESCRIPTION, "")
-        if status == _BEAT or message.subject != f"{self._inbox}{self._round}":
+    def _on_status(self, subject: str, block: bytes) -> None:
+        status, description = parse_status(block)
+        if status in {"", _BEAT} or subject != f"{self._inbox}{self._round}":
             return
         if status in _OVER or description.startswith(_NORMAL):
-            self._asked = max(0, self._asked - int(headers.get(_PENDING, self._asked)))
+            left = parse_headers(block).get(_PENDING, "")
+            self._asked = max(0, self._asked - int(left)) if left.isdigit() else 0
             self._wake.set()
         else:
             # 409: the consumer was deleted, another server leads, or this one shuts down; 503: nobody.
             self.lose(f"{status} {description}".strip())
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 async def _quietly(ending: Coroutine[Any, Any, object]) -> None:
