@@ -13,9 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 import backoff
 import nats.errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Server
 
 from mtenant_events.config import EventsConfig
+from mtenant_events.direct_client import DirectClient, not_direct
 from mtenant_events.errors import BusClosed, EventsUnavailable
 
 BEAT: Final = 2.0
@@ -46,7 +47,7 @@ class Connection:
     """
 
     def __init__(self, config: EventsConfig) -> None:
-        self.client: Client = _Client()
+        self.client: DirectClient = _Client()
         self._config = config
         self._on_loss: list[Callback] = []
         self._on_return: list[Callback] = []
@@ -127,12 +128,11 @@ class Connection:
         """
         options = self._options()
         seconds = self._config.connect_timeout.total_seconds() * len(self._config.servers)
-        connecting = asyncio.create_task(self.client.connect(**options))
+        # A task, for the client swallows a cancellation in places; waiting for a task can be cancelled.
+        connecting = asyncio.create_task(self._connect(options))
         try:
-            await self._first(connecting, seconds)
+            subject = await self._first(connecting, seconds)
             self.heard()
-            subject = self.client.new_inbox()
-            await self.client.subscribe(subject, cb=self._beaten)
             self._beating = asyncio.create_task(
                 self._beat(subject), name="mtenant-events heartbeat"
             )
@@ -159,7 +159,15 @@ class Connection:
             self._tell(self._on_loss)
             self._returned.set()
 
-    async def _first(self, connecting: asyncio.Task[None], seconds: float) -> None:
+    async def _connect(self, options: dict[str, Any]) -> str:
+        """Connect, and listen to heartbeats; return their subject."""
+        await self.client.connect(**options)
+        subject = self.client.new_inbox()
+        subscription = await self.client.subscribe(subject, cb=not_direct)
+        self.client.receive(subscription, self._beaten)
+        return subject
+
+    async def _first(self, connecting: asyncio.Task[str], seconds: float) -> str:
         """Wait for the first connection; the client itself would try for ever."""
         refused = asyncio.create_task(self._refused.wait())
         try:
@@ -171,7 +179,7 @@ class Connection:
         if not connecting.done():
             raise EventsUnavailable(internal=f"no connection to NATS: {self._problem}")
         try:
-            connecting.result()
+            return connecting.result()
         except (nats.errors.Error, OSError, TimeoutError) as exc:
             raise EventsUnavailable(internal=f"no connection to NATS: {exc}") from exc
 
@@ -180,7 +188,7 @@ class Connection:
         await asyncio.wait({closing}, timeout=1.0)
         closing.cancel()
 
-    async def _give_up(self, connecting: asyncio.Task[None]) -> None:
+    async def _give_up(self, connecting: asyncio.Task[str]) -> None:
         self._closing = True
         connecting.cancel()
         await asyncio.wait({connecting})
@@ -206,7 +214,7 @@ class Connection:
             with suppress(nats.errors.Error):
                 await self.client.publish(subject)
 
-    async def _beaten(self, message: object) -> None:
+    def _beaten(self, subject: str, reply: str, body: bytes, headers: bytes) -> None:
         self.heard()
 
     def _options(self) -> dict[str, Any]:
@@ -282,8 +290,17 @@ class Connection:
                 logger.exception("a callback of the connection failed")
 
 
-class _Client(Client):
-    """The client of nats-py, which would log in without TLS to a `tls://` server that offers none."""
+class _Client(DirectClient):
+    """The client with two faults of nats-py mended, by methods that it does not call public.
+
+    It would log in without TLS to a `tls://` server that offers none; and it would leave the socket of
+    each attempt that a server has refused.
+    """
+
+    async def _connect_to_server(self, s: Any) -> None:
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call]  # it has no annotations
+        await super()._connect_to_server(s)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         server = self._current_server

@@ -142,7 +142,7 @@ class StreamFull(ServiceUnavailable):
 class BusClosed(ServiceUnavailable):
     """The bus was closed, or its connection was given up; only a new one helps."""
 
-    code = "BUS_CLOSED"
+    code, message = "BUS_CLOSED", "the event bus is closed"
     retryable = False
 
 

@@ -10,12 +10,12 @@ from contextlib import suppress
 from typing import Any, Final
 
 import backoff
-from nats.aio.msg import Msg
 
 from mtenant_errors import AppError, from_exception
 from mtenant_events.codec import size_of
 from mtenant_events.config import EventsConfig
 from mtenant_events.connection import Connection
+from mtenant_events.direct_client import not_direct
 from mtenant_events.errors import (
     EventsUnavailable,
     EventTooLarge,
@@ -34,7 +34,7 @@ WINDOW: Final = 256
 _WINDOW_BYTES: Final = 8 << 20
 _LONG_HEADERS: Final = 16 << 10  # who has more than this, is counted
 _RETRIED: Final = (PublishUnknown, StreamUnavailable)
-_NO_RESPONDERS: Final = "503"  # NATS protocol: the status of an answer that nobody gave
+_NO_RESPONDERS: Final = b"NATS/1.0 503"  # NATS protocol: the server's answer where nobody listens
 
 Answer = PublishResult | AppError
 
@@ -61,10 +61,8 @@ class JetStreamTransport:
 
     async def open(self) -> None:
         """Begin to listen for answers."""
-        # No limits: what may come is what was sent.
-        await self._client.subscribe(
-            f"{self._inbox}*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        subscription = await self._client.subscribe(f"{self._inbox}*", cb=not_direct)
+        self._client.receive(subscription, self._answered)
         self._connection.on_loss(self._lost)
 
     @property
@@ -194,12 +192,12 @@ class JetStreamTransport:
                 internal=f"a message of {len(message.body)} bytes, more than {largest}"
             )
 
-    async def _answered(self, message: Msg) -> None:
-        waiting = self._waiting.pop(message.subject[len(self._inbox) :], None)
+    def _answered(self, subject: str, _: str, body: bytes, headers: bytes) -> None:
+        waiting = self._waiting.pop(subject[len(self._inbox) :], None)
         if waiting is not None:
             self._connection.heard()
             sender, index = waiting
-            sender.answered(index, _read(message, sender.attempt))
+            sender.answered(index, _read(body, headers, sender.attempt))
 
     def _lost(self) -> None:
         for sender in {sender for sender, _ in self._waiting.values()}:
@@ -306,12 +304,11 @@ class _Batch:
         self._clock = self._loop.call_later(max(left, 0.01), self._tick)
 
 
-def _read(message: Msg, attempt: int) -> Answer:
-    headers = message.headers
-    if headers and headers.get("Status") == _NO_RESPONDERS:
+def _read(body: bytes, headers: bytes, attempt: int) -> Answer:
+    if headers.startswith(_NO_RESPONDERS):
         return StreamUnavailable(internal="no stream takes this subject, or it has no leader now")
     try:
-        ack: Any = json.loads(message.data)
+        ack: Any = json.loads(body)
         if (error := ack.get("error")) is not None:
             return refusal(error)
         return PublishResult(ack["stream"], ack["seq"], ack.get("duplicate", False), attempt)
