@@ -70,6 +70,16 @@ def _parser() -> _Parser:
     )
     words = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _outbox(_group(words, "outbox", "make the outbox and the inboxes, and see what waits"))
+    _dlq(_group(words, "dlq", "look at the dead letters, replay and drop them"))
+    _streams(_group(words, "streams", "make the streams, and see how they stand"))
+    relay = _command(
+        words,
+        "relay",
+        "relay:run",
+        "carry what waits in the outbox to the stream, until it is told to stop",
+        "SIGTERM lets it end its batch. Any number may run.",
+    )
+    _dsn(relay)
     return parser
 
 
@@ -127,6 +137,66 @@ def _outbox(group: Any) -> None:
         "Exits 3 if something could not be published.",
     )
     _dsn(status)
+    _json(status)
+
+
+def _dlq(group: Any) -> None:
+    shown = _command(group, "list", "dlq:list_", "list them, the oldest first")
+    _whose(shown)
+    shown.add_argument(
+        "--limit", type=_count, default=50, metavar="N", help="so many; by default 50"
+    )
+    shown.add_argument(
+        "--after", type=int, default=0, metavar="ID", help="only those behind this one"
+    )
+    _json(shown)
+    one = _command(group, "show", "dlq:show", "print one, with its headers and its body")
+    one.add_argument("id", type=_count, metavar="ID")
+    _json(one)
+    for word, summary, more in (
+        (
+            "replay",
+            "send them to the consumer that had given them up, and to no other",
+            "A letter that was replayed is gone. If its event fails again, it becomes a new one.",
+        ),
+        ("drop", "delete them for good", ""),
+    ):
+        command = _command(group, word, f"dlq:{word}", summary, more)
+        which = command.add_mutually_exclusive_group(required=True)
+        which.add_argument("id", type=_count, nargs="*", default=[], metavar="ID")
+        which.add_argument(
+            "--all", action="store_true", help="all of them, or of a consumer or tenant"
+        )
+        _whose(command)
+
+
+def _whose(command: _Parser) -> None:
+    command.add_argument("--consumer", metavar="NAME", help="of one consumer: SERVICE__HANDLER")
+    command.add_argument("--tenant", metavar="ID", help="of one tenant")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("1 or more")
+    return number
+
+
+def _streams(group: Any) -> None:
+    _command(
+        group,
+        "ensure",
+        "streams:ensure",
+        "make the streams that are missing, change what may be changed",
+        "Refuses what would lose messages. A second time nothing changes.",
+    )
+    status = _command(
+        group,
+        "status",
+        "streams:status",
+        "say how the streams stand",
+        "Exits 3 if one is missing, or is not as the settings ask.",
+    )
     _json(status)
 
 
