@@ -6,10 +6,15 @@ import asyncio
 import contextlib
 import itertools
 import os
+import shutil
+import socket
+import subprocess
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +24,7 @@ import pytest
 from mtenant_config import Secret
 from mtenant_database.config import DatabaseConfig
 from mtenant_database.database import Database
+from mtenant_devstack.account import server_account
 
 DEADLINE = 30.0  # seconds; only a test that fails waits so long
 _numbers = itertools.count()
@@ -220,3 +226,74 @@ async def proxy(place: Place) -> AsyncIterator[Proxy]:
     """A proxy before the application's database."""
     async with Proxy().serving(place.app) as it:
         yield it
+
+
+# Debian's place; others may put one on the PATH.
+_PLACES = [f"/usr/lib/postgresql/{release}/bin" for release in (17, 16, 15)]
+
+
+@pytest.fixture(scope="session")
+def older_postgres_dsn() -> Iterator[str]:
+    """The URL, for the superuser, of a PostgreSQL below 18."""
+    programs = next((Path(place) for place in _PLACES if Path(place, "postgres").exists()), None)
+    if programs is None:
+        pytest.skip("there is no PostgreSQL below 18 on this machine")
+    account = server_account()
+    who: dict[str, Any] = {"user": account.uid, "group": account.gid} if account else {}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = Path(tempfile.mkdtemp(prefix="mtenant-old-"))
+    if account:
+        os.chown(home, *account.ids)
+    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    try:
+        subprocess.run(
+            [
+                programs / "initdb",
+                "-D",
+                home / "data",
+                "-A",
+                "trust",
+                "-U",
+                "postgres",
+                "--no-sync",
+            ],
+            check=True,
+            capture_output=True,
+            cwd=home,
+            extra_groups=[] if account else None,
+            **who,
+        )
+        server = subprocess.Popen(
+            [
+                programs / "postgres",
+                *("-D", home / "data"),
+                *(f"--port={port}", "--listen_addresses=127.0.0.1", "--unix_socket_directories="),
+                "--fsync=off",
+            ],
+            stderr=subprocess.DEVNULL,
+            cwd=home,
+            extra_groups=[] if account else None,
+            **who,
+        )
+        try:
+            _wait_for(url)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(20)
+    finally:
+        shutil.rmtree(home)
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.05)
+        else:
+            return
