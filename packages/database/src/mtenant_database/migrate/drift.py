@@ -88,10 +88,11 @@ async def find_drift(conninfo: str, *, settings: MigrateSettings | None = None) 
         NotInstalled: There is no registry.
     """
     async with Link(conninfo) as link:
-        return await in_transaction(link, settings or MigrateSettings(), _find)
+        return await in_transaction(link, settings or MigrateSettings(), compare)
 
 
-async def _find(link: Link) -> list[Drift]:
+async def compare(link: Link) -> list[Drift]:
+    """Return what `find_drift` does, in the open transaction; its path is `pg_catalog`."""
     rows = json.loads(await first_value(link, _FINGERPRINTS) or "[]")
     drifted = odd_ones([(row[0], json.dumps(row[1]), row[2]) for row in rows])
     if not drifted:
