@@ -73,14 +73,15 @@ class Report:
             yield from (f"{one}\n" for one in found[:_SHOWN])
             if len(found) > _SHOWN:
                 yield f"        {check}: {len(found) - _SHOWN} more like these, which --json lists\n"
-        for title, skipped in (
-            ("does not apply", self.not_applicable),
-            ("COULD NOT LOOK", self.unseen),
-        ):
-            if skipped:
-                yield f"{title}:"
-                yield from (f"  {one}" for one in skipped)
-                yield ""
+        if self.not_applicable:
+            yield "does not apply:"
+            for why in dict.fromkeys(one.why for one in self.not_applicable):
+                yield f"  {', '.join(one.check for one in self.not_applicable if one.why == why)}: {why}"
+            yield ""
+        if self.unseen:
+            yield "COULD NOT LOOK:"
+            yield from (f"  {one}" for one in self.unseen)
+            yield ""
         yield self._summary()
 
     def _summary(self) -> str:

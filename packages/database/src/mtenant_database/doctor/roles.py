@@ -29,20 +29,23 @@ async def superusers(site: Site) -> list[Finding]:
 
 
 def _unbound(row: Row) -> Finding:
-    who = [f"{row['sessions']} sessions on this database"] if row["sessions"] else []
-    who += ["this connection"] if row["own"] else []
+    who = ["this connection"] if row["own"] else []
+    who += [f"sessions on this database: {row['sessions']}"] if row["sessions"] else []
     if row["rolsuper"]:
-        what, lose = "a superuser: no privilege, row security or suspension binds it", "NOSUPERUSER"
+        what, lose = (
+            "is a superuser: no privilege, row security or suspension binds it",
+            "NOSUPERUSER ",
+        )
     else:
-        what, lose = "not bound by row security: right for a relay or a migrator alone", ""
-    cure = f"ALTER ROLE {ident(row['rolname'])} {lose} NOBYPASSRLS;".replace("  ", " ")
+        what, lose = "is not bound by row security: right for a relay or a migrator alone", ""
+    cure = f"ALTER ROLE {ident(row['rolname'])} {lose}NOBYPASSRLS;"
     if row["bootstrap"]:  # the server refuses to take it from the role that initdb made
         cure = "let programs, and whoever looks, connect as an ordinary role"
     return Finding(
         "superuser",
         "high" if row["rolsuper"] else "medium",
         f"role {named(row['rolname'])}",
-        f"{' and '.join(who)}: {what}",
+        f"it {what} ({', '.join(who)})",
         cure,
     )
 
@@ -53,7 +56,8 @@ _PATHS: Final = """
 WITH said AS (
     SELECT s.setrole, r.rolname AS role, s.setdatabase <> 0 AS here, substr(c, 13) AS path
     FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
-    WHERE c LIKE 'search\\_path=%%' AND (s.setrole = 0 OR r.rolcanlogin)
+    WHERE c LIKE 'search\\_path=%%' AND (s.setrole = 0 OR (r.rolcanlogin
+            AND has_database_privilege(r.oid, current_database(), 'CONNECT')))
         AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 )
 SELECT role, here, path FROM said
@@ -61,16 +65,24 @@ WHERE here OR NOT EXISTS (SELECT FROM said AS nearer WHERE nearer.setrole = said
 UNION ALL SELECT NULL, true, %(path)s WHERE NOT EXISTS (SELECT FROM said WHERE setrole = 0)
 ORDER BY role NULLS FIRST
 """
-_HOLDING: Final = """
-SELECT * FROM (
-    SELECT n.nspname AS name, n.oid = ANY (%(tenants)s::oid[]) AS tenant, min(c.relname) AS example,
-        EXISTS (SELECT FROM pg_roles r WHERE r.rolname = n.nspname AND r.rolcanlogin) AS of_a_role
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_'
-        AND NOT EXISTS (SELECT FROM pg_depend d
-            WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-    GROUP BY n.nspname, n.oid
-) holding WHERE of_a_role OR name = ANY (%(names)s)
+# What each of those paths finds; `$user` of everybody is each role that has a schema of its name.
+_TABLES: Final = """
+WITH asked AS (
+    SELECT * FROM unnest(%(roles)s::text[], %(names)s::text[]) AS a (role, name)
+), found AS (
+    SELECT a.role, n.oid, n.nspname FROM asked a JOIN pg_namespace n ON n.nspname = a.name
+    WHERE a.role IS NULL OR has_schema_privilege(a.role, n.oid, 'USAGE')
+    UNION
+    SELECT a.role, n.oid, n.nspname FROM asked a CROSS JOIN pg_namespace n
+    JOIN pg_roles r ON r.rolname = n.nspname AND r.rolcanlogin
+    WHERE a.role IS NULL AND a.name = '$user'
+)
+SELECT f.role, f.nspname AS schema, f.oid = ANY (%(tenants)s::oid[]) AS tenant, min(c.relname) AS example
+FROM found f JOIN pg_class c ON c.relnamespace = f.oid
+WHERE f.nspname !~ '^pg_' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND NOT EXISTS (SELECT FROM pg_depend d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+GROUP BY f.role, f.nspname, f.oid ORDER BY f.nspname COLLATE "C"
 """
 
 
@@ -78,28 +90,31 @@ async def base_path(site: Site) -> list[Finding]:
     """Find sessions in which a name without a schema is a table's before any scope is set."""
     said = await site.rows(_PATHS, path=site.path)
     paths = [_Path(row["role"], row["here"], path_of(row["path"])) for row in said]
-    names = {name for path in paths for name in path.schemas}
-    holding = await site.rows(_HOLDING, names=[*names, *(path.role for path in paths if path.role)])
-    return [
-        path.finding(site, found)
-        for path in paths
-        if (found := [row for row in holding if path.leads_to(row)])
-    ]
+    asked = [(path.role, name) for path in paths for name in path.schemas]
+    tables = await site.rows(
+        _TABLES,
+        roles=[role for role, _ in asked],
+        names=[role if name == "$user" and role else name for role, name in asked],
+    )
+    found: dict[str | None, list[Row]] = {}
+    for row in tables:
+        found.setdefault(row["role"], []).append(row)
+    return [path.finding(site, found[path.role]) for path in paths if path.role in found]
 
 
 @dataclass(frozen=True)
 class _Path:
-    """A setting of `search_path`; it is every role's if `role` is None."""
+    """The `search_path` of a role; None is everybody who has none of their own.
+
+    Attributes:
+        role: Whose it is.
+        here: Whether it is said for this database, and not for all of them.
+        schemas: What it says.
+    """
 
     role: str | None
     here: bool
     schemas: list[str]
-
-    def leads_to(self, schema: Row) -> bool:
-        if schema["name"] in self.schemas:
-            return True
-        own = schema["of_a_role"] if self.role is None else schema["name"] == self.role
-        return "$user" in self.schemas and bool(own)
 
     def finding(self, site: Site, found: list[Row]) -> Finding:
         where, change = "all roles", "ROLE ALL"
@@ -109,7 +124,7 @@ class _Path:
         elif self.here:
             where = f"database {named(site.database)}"
             change = f"DATABASE {ident(site.database)}"
-        tables = some(named(row["name"], row["example"]) for row in found)
+        tables = some(named(row["schema"], row["example"]) for row in found)
         return Finding(
             "base-path",
             "high" if any(row["tenant"] for row in found) else "medium",
