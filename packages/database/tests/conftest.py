@@ -324,14 +324,15 @@ class Patient:
 
     server: str
     name: str
+    database: str
     sessions: ExitStack = field(default_factory=ExitStack)
 
     @property
     def admin(self) -> str:
-        return make_conninfo(self.server, dbname=self.name)
+        return make_conninfo(self.server, dbname=self.database)
 
     def url(self, role: str) -> str:
-        return make_conninfo(self.server, dbname=self.name, user=f"{self.name}_{role}")
+        return make_conninfo(self.server, dbname=self.database, user=f"{self.name}_{role}")
 
     def run(self, text: str) -> list[Any]:
         """Run statements as the superuser, with `%` for the roles' common prefix; return rows."""
@@ -362,8 +363,8 @@ class Patient:
 
 @contextmanager
 def admitted(server: str) -> Iterator[Patient]:
-    patient = Patient(server, f"doc{os.getpid()}_{next(_numbers)}")
-    name = patient.name
+    name = f"doc{os.getpid()}_{next(_numbers)}"
+    patient = Patient(server, name, name)
     with psycopg.connect(server, autocommit=True) as conn:
         for text in (
             f"create role {name}_owner",

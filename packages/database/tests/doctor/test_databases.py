@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -130,6 +131,38 @@ def test_what_the_role_may_not_see_is_not_taken_for_health(patient: Patient) -> 
             assert unseen[0].cure is not None
             patient.run(unseen[0].cure)
         assert patient.examine(role).exit_code == 0
+
+
+def test_a_program_that_owns_everything_is_told_so(new_patient: Callable[[], Patient]) -> None:
+    patient = new_patient()
+    patient.run("alter role %_owner login; alter database % owner to %_app")
+    patient.run("create schema tenant_acme authorization %_app")
+    report = patient.examine()
+    assert [(one.check, one.is_sql) for one in report.findings] == [
+        ("temp", True),
+        ("owners", False),
+    ]
+    patient.run(report.findings[0].cure)
+    assert [one.check for one in patient.examine().findings] == ["owners"]
+
+
+def test_a_database_without_an_encoding_is_looked_at_as_far_as_it_can_be_read(
+    new_patient: Callable[[], Patient],
+) -> None:
+    patient = new_patient()
+    patient.run("create database %_ascii encoding 'SQL_ASCII' locale 'C' template template0")
+    ascii_one = replace(patient, database=f"{patient.name}_ascii")
+    ascii_one.run("create schema tenant_a; create type tenant_a.\u00e4 as enum ('x')")
+    report = ascii_one.examine()
+    assert 'enum tenant_a."\u00e4"' in {one.where for one in report.findings}
+    ascii_one.run("create type tenant_a.b as enum ('x')")
+    ascii_one.run(
+        "do $$ begin execute convert_from('\\x616c7465722074797065"  # alter type
+        "2074656e616e745f612e622072656e616d6520746f2022e422', 'SQL_ASCII'); end $$"
+    )
+    (unseen,) = ascii_one.examine().unseen
+    assert (unseen.check, unseen.cure) == ("types", None)
+    assert "22021 invalid byte sequence" in unseen.why
 
 
 def test_a_check_that_fails_leaves_the_others(new_patient: Callable[[], Patient]) -> None:

@@ -90,6 +90,12 @@ FOUND = [
     ("public-create", "medium", "database %", 'REVOKE CREATE ON DATABASE "%" FROM PUBLIC;'),
     ("public-create", "medium", "schema public", 'REVOKE CREATE ON SCHEMA "public" FROM PUBLIC;'),
     (
+        "temp",
+        "medium",
+        "database %",
+        'REVOKE TEMPORARY ON DATABASE "%" FROM "%_owner";',
+    ),
+    (
         "public-create",
         "high",
         "schema tenant_acme",
@@ -216,7 +222,7 @@ FOUND = [
     (
         "component-keys",
         "low",
-        "key account of tenant_acme.people and 1 more schemas",
+        "key account of tenant_acme.people and 1 more like it",
         'in a migration of contact: ALTER TABLE "people" DROP CONSTRAINT "account"',
     ),
 ]

@@ -49,6 +49,8 @@ CHECKS: Final[dict[str, Check]] = {
 }
 """What is looked at, in this order."""
 
+# Names come as UTF-8 even from a database that does not say what its bytes mean (SQL_ASCII).
+_ENCODING: Final = "SET LOCAL client_encoding TO 'UTF8'"
 # The path keeps names of ours from being anybody else's. A check takes seconds at thousands of tenants;
 # one that takes minutes is in the way of what the database is for.
 _LIMITS: Final = (
@@ -76,7 +78,9 @@ async def examine(conninfo: str) -> Report:
         try:
             connection = await link.connection()
             await connection.set_read_only(True)
+            await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
             async with connection.transaction():
+                await connection.execute(_ENCODING)
                 path = await server_path(connection)
                 await connection.execute(_LIMITS)
                 return await _look(await survey(link, path), begun)
@@ -127,8 +131,9 @@ def _problem(exc: psycopg.Error | ScriptFailed) -> str:
     return shown(" ".join(said.message.split()))
 
 
-def _again(exc: psycopg.Error | ScriptFailed) -> str:
+def _again(exc: psycopg.Error | ScriptFailed) -> str | None:
     if exc.sqlstate == "42501":  # insufficient_privilege
         return "look again as a role that may, such as the owner of the schemas"
-    # Such as a timeout, or an object that was dropped while it was looked at.
-    return "look again when fewer people are at work"
+    if exc.sqlstate in ("57014", "55P03"):  # query_canceled, lock_not_available
+        return "look again when fewer people are at work"
+    return None

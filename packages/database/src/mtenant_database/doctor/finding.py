@@ -48,7 +48,8 @@ class Skipped:
     Attributes:
         check: Which.
         why: Why not.
-        cure: What lets it look, in the form of `Finding.cure`; None where there is nothing to look at.
+        cure: What lets it look, in the form of `Finding.cure`; None where there is nothing to look at,
+            or where the server's own words have to do.
     """
 
     check: str

@@ -9,11 +9,13 @@ from mtenant_database.doctor.quoting import ident, named
 from mtenant_database.doctor.site import Row, Site
 
 # A grantee of 0 is PUBLIC. An ACL that is NULL is the default one, which gives PUBLIC TEMP on a database.
+# The owner has it too, which matters only if a program may connect as the owner.
 _TEMPORARY: Final = """
 SELECT r.rolname FROM pg_database d
 CROSS JOIN aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
 LEFT JOIN pg_roles r ON r.oid = a.grantee
-WHERE d.datname = current_database() AND a.grantee <> d.datdba AND a.privilege_type = 'TEMPORARY'
+WHERE d.datname = current_database() AND a.privilege_type = 'TEMPORARY'
+    AND (a.grantee = 0 OR NOT r.rolsuper AND (r.rolcanlogin OR a.grantee <> d.datdba))
 ORDER BY r.rolname NULLS FIRST
 """
 

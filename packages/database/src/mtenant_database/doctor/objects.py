@@ -87,13 +87,13 @@ async def extensions(site: Site) -> list[Finding]:
 
 def _extension(row: Row) -> Finding:
     name = ident(row["extname"])
-    move = f"ALTER EXTENSION {name} SET SCHEMA extensions;"
-    if not row["extrelocatable"]:
-        move = f"DROP EXTENSION {name}; CREATE EXTENSION {name} SCHEMA extensions;"
+    cure = f"CREATE SCHEMA IF NOT EXISTS extensions; ALTER EXTENSION {name} SET SCHEMA extensions;"
+    if not row["extrelocatable"]:  # it may hold data, so this wants a person
+        cure = f"make it again: DROP EXTENSION {name}, CREATE EXTENSION {name} SCHEMA extensions"
     return Finding(
         "extensions",
         "medium",
         f"extension {named(row['extname'])} in {named(row['nspname'])}",
         "it goes away for everybody when this tenant is dropped, and others do not find it",
-        f"CREATE SCHEMA IF NOT EXISTS extensions; {move}",
+        cure,
     )

@@ -112,7 +112,7 @@ async def _components(site: Site, schemas: list[str]) -> dict[str, str]:
 
 
 def _across(row: Row, one: str, other: str) -> Finding:
-    more = f" and {row['schemas'] - 1} more schemas" if row["schemas"] > 1 else ""
+    more = f" and {row['schemas'] - 1} more like it" if row["schemas"] > 1 else ""
     return Finding(
         "component-keys",
         "low",
@@ -151,6 +151,6 @@ def _view(row: Row) -> Finding:
         "views",
         "high",
         f"{kind.lower()} {named(row['nspname'], row['relname'])}",
-        f"it reaches into {some(named(one) for one in row['schemas'])} with its owner's rights, not its reader's",
+        f"it reaches into {some(named(one) for one in row['schemas'])}, whichever tenant asks",
         f"DROP {drop};",
     )
