@@ -16,6 +16,7 @@ from mtenant_database.doctor import Finding, examine
 from mtenant_database.doctor.errors import ExaminationFailed
 from mtenant_database.doctor.examination import CHECKS
 from mtenant_database.doctor.site import Site
+from mtenant_database.migrate import MigrateSettings, suspend
 from mtenant_database.migrate.__main__ import main
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ create view reporting.every_order as select * from acme.orders union select * fr
 
 def test_what_our_own_tools_made_is_well(patient: Patient) -> None:
     patient.install("acme", "globex")
+    owner = MigrateSettings(owner=f"{patient.name}_owner", app=f"{patient.name}_app")
+    asyncio.run(suspend(patient.url("deploy"), "globex", settings=owner))
     report = patient.examine()
     assert (report.findings, report.not_applicable, report.unseen) == ((), (), ())
     assert report.clean == tuple(CHECKS)

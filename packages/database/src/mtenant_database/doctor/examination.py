@@ -8,6 +8,7 @@ from typing import Final
 
 import psycopg
 
+from mtenant_database.doctor.drift import drift
 from mtenant_database.doctor.errors import ExaminationFailed
 from mtenant_database.doctor.finding import (
     SEVERITIES,
@@ -16,7 +17,6 @@ from mtenant_database.doctor.finding import (
     NothingToLookAt,
     Skipped,
 )
-from mtenant_database.doctor.fleet import drift
 from mtenant_database.doctor.functions import function_paths
 from mtenant_database.doctor.grants import public_create, public_grants, temporary_tables
 from mtenant_database.doctor.objects import extensions, types

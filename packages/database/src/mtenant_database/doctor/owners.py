@@ -16,8 +16,8 @@ WITH things AS (
     UNION ALL
     SELECT c.relnamespace, c.relname, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW'
         WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, c.relowner
-    FROM pg_class c WHERE c.relnamespace = ANY (%(tenants)s::oid[])
-        AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+    WHERE n.oid = ANY (%(tenants)s::oid[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
         AND NOT (c.relkind = 'S' AND EXISTS (SELECT FROM pg_depend d
             WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
             AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')))
