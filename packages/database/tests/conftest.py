@@ -347,14 +347,14 @@ class Patient:
     def examine(self, role: str = "app") -> Report:
         return asyncio.run(examine(self.url(role)))
 
-    def install(self, *tenants: str, files: History = _FILES) -> None:
+    def install(self, *tenants: str) -> None:
         """Set up the registry and tenants with the tools of this library."""
         settings = MigrateSettings(owner=f"{self.name}_owner", app=f"{self.name}_app")
 
         async def main() -> None:
             async with Fleet(self.url("deploy"), settings=settings) as fleet:
                 await fleet.install()
-                await fleet.register(files)
+                await fleet.register(_FILES)
             for tenant in tenants:
                 await provision(self.url("deploy"), tenant, settings=settings)
 

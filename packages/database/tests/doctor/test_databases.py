@@ -149,6 +149,18 @@ def test_a_program_that_owns_everything_is_told_so(new_patient: Callable[[], Pat
     assert [one.check for one in patient.examine().findings] == ["owners"]
 
 
+def test_an_owner_that_somebody_is_connected_as_keeps_its_login(
+    new_patient: Callable[[], Patient],
+) -> None:
+    patient = new_patient()
+    patient.run("create schema tenant_acme authorization %_owner; alter role %_owner login")
+    patient.run("revoke temporary on database % from %_owner")
+    assert [one.cure.split()[-1] for one in patient.examine().findings] == ["NOLOGIN;"]
+    patient.session("owner")
+    (found,) = patient.examine().findings
+    assert (found.check, found.is_sql) == ("owners", False)
+
+
 def test_a_database_without_an_encoding_is_looked_at_as_far_as_it_can_be_read(
     new_patient: Callable[[], Patient],
 ) -> None:

@@ -26,7 +26,8 @@ WITH things AS (
 _MAIN: Final = f"""
 {_THINGS} SELECT r.oid, r.rolname, r.rolcanlogin, r.rolsuper, count(*) AS things,
     count(DISTINCT things.schema) AS schemas,
-    EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid) AS has_members
+    EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid) AND NOT EXISTS (SELECT
+        FROM pg_stat_activity a WHERE a.usesysid = r.oid AND a.datname = current_database()) AS dispensable
 FROM things JOIN pg_roles r ON r.oid = things.owner
 GROUP BY r.oid, r.rolname, r.rolcanlogin, r.rolsuper
 ORDER BY count(*) DESC, r.rolsuper, r.rolcanlogin, r.rolname
@@ -61,7 +62,8 @@ def _program(main: Row) -> Finding:
             "can log in: a program that does so can alter, drop and grant, a suspended schema too"
         )
     cure = f"ALTER ROLE {ident(name)} NOLOGIN;"
-    if main["rolsuper"] or not main["has_members"]:  # nobody could migrate any more
+    # Without LOGIN, who is a member still migrates; who connects as the role does nothing any more.
+    if main["rolsuper"] or not main["dispensable"]:
         cure = (
             "make a role NOLOGIN that owns schemas and relations, grant it to whoever migrates, and"
             f" give {named(name)} no more than DML"
