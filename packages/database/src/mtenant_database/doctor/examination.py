@@ -128,7 +128,7 @@ async def _look(site: Site, begun: float) -> Report:
 
 def _problem(exc: psycopg.Error | ScriptFailed) -> str:
     said = exc if isinstance(exc, ScriptFailed) else ScriptFailed(exc)
-    return shown(" ".join(said.message.split()))
+    return shown(" ".join(str(said.params["problem"]).split()))
 
 
 def _again(exc: psycopg.Error | ScriptFailed) -> str | None:
