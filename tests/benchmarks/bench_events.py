@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import bench_events_consume
 import bench_events_outbox
 import nats
 from faststream.nats import NatsBroker
@@ -134,7 +135,7 @@ def publishing(
     ]
 
 
-async def ground(
+async def outbox(
     stack: AsyncExitStack, runner: asyncio.Runner, servers: Stack, bus: EventBus, client: Client
 ) -> list[Comparison]:
     """Return what is compared of the outbox."""
@@ -169,7 +170,8 @@ def main() -> int:
             bus, client, broker = runner.run(connect())
             compared = publishing(runner, bus, client, broker)
             if "--publish" not in sys.argv:
-                compared += runner.run(ground(stack, runner, servers, bus, client))
+                compared += runner.run(bench_events_consume.comparisons(runner, bus, client))
+                compared += runner.run(outbox(stack, runner, servers, bus, client))
             return report("events", compared)
         finally:
             runner.run(stack.aclose())

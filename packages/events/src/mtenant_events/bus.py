@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from nats.aio.client import Client
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import StatusCode, TracerProvider
 
@@ -88,6 +89,11 @@ class EventBus:
             yield bus
         finally:
             await bus.close()
+
+    @property
+    def client(self) -> Client:
+        """The client of nats-py, for what this package does not do; its errors are its own."""
+        return self._connection.client
 
     async def publish(self, event: Any, *, key: str | None = None) -> PublishResult:
         """Publish an event, and return when the stream has stored it.

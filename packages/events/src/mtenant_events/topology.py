@@ -292,6 +292,8 @@ def _comparable(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
+    if value is None or value in (-1, float("inf")):
+        return "unlimited"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(getattr(value, "value", value))

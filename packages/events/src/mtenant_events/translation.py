@@ -57,6 +57,8 @@ def refusal(error: Mapping[str, Any]) -> AppError:
 def translated(exc: Exception) -> AppError | None:
     """Return the error that a caller sees in place of one of the client's; None if it is not the client's."""
     what = f"{type(exc).__name__}: {exc}"[:300]
+    if isinstance(exc, nats.js.errors.ServiceUnavailableError) and exc.code is None:
+        return StreamUnavailable(internal="JetStream does not answer: is it enabled?")
     if isinstance(exc, nats.js.errors.APIError):
         return refusal({"code": exc.code, "err_code": exc.err_code, "description": exc.description})
     if isinstance(exc, nats.errors.NoRespondersError | nats.js.errors.NoStreamResponseError):

@@ -321,13 +321,13 @@ def test_a_connection_that_the_server_ends_for_ever_is_visibly_dead(
     async def program() -> None:
         async with EventBus.connect(config) as bus:
             await bus.topology.ensure()
-            publishing = asyncio.create_task(bus.publish_many([make_event() for _ in range(5000)]))
-            await eventually(lambda: bus.transport.under_way)
-            client = bus._connection.client
-            # What the client does when a server says -ERR: it closes, and never connects again.
-            await client._process_err("'Maximum Payload Violation'")
-            async with asyncio.timeout(5):
-                results = await publishing
+            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+                events = [make_event() for _ in range(5000)]
+                publishing = group.create_task(bus.publish_many(events))
+                await eventually(lambda: bus.transport.under_way)
+                # What the client does when a server says -ERR: it closes, and never connects again.
+                await bus._connection.client._process_err("'Maximum Payload Violation'")
+            results = publishing.result()
             await eventually(lambda: bus.health().closed)
 
             assert not bus.health().healthy
