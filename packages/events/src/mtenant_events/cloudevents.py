@@ -21,6 +21,12 @@ from mtenant_events.errors import BadMessage, Reason
 STRUCTURED: Final = "application/cloudevents+json"
 """The content type of an event that is one JSON object."""
 
+_USUAL: Final = frozenset(
+    {
+        *("specversion", "id", "source", "type", "time", "datacontenttype", "subject", "data"),
+        *("tenantid", "organizationid", "partitionkey", "actor", "correlationid", "causationid"),
+    }
+)
 _NAME: Final = re.compile(r"[a-z0-9]+")  # CloudEvents 1.0.2, naming conventions
 _JSON_TYPE: Final = re.compile(r"[^/;\s]+/([^/;\s]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _FORMAT: Final = re.compile(r"application/cloudevents(-[a-z]+)?(\+[a-z0-9.-]+)?", re.IGNORECASE)
@@ -42,6 +48,8 @@ def read(headers: Mapping[str, str], body: bytes) -> dict[str, Any] | None:
     Raises:
         BadMessage: It is none that can be read.
     """
+    if headers.get("Content-Type") == STRUCTURED:  # as it is written here
+        return _structured(body)
     lowered = {name.lower(): value for name, value in headers.items()}
     content_type = lowered.get("content-type", "")
     if content_type[:23].lower() == "application/cloudevents":
@@ -106,12 +114,12 @@ def _structured(body: bytes) -> dict[str, Any]:
     attributes = parse_json(body)
     if not isinstance(attributes, dict):
         raise BadMessage(Reason.INVALID_JSON, "not an object")
-    encoded = attributes.pop("data_base64", None)
-    _check_names(attributes)
-    if encoded is not None:
+    if "data_base64" in attributes:
+        encoded = attributes.pop("data_base64")
         if "data" in attributes:
             raise BadMessage(Reason.INVALID_DATA, "data and data_base64 are both there")
         attributes["data"] = _data(_content_type(attributes), _base64(encoded))
+    _check_names(attributes)
     return attributes
 
 
@@ -127,6 +135,8 @@ def _binary(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
 
 
 def _check_names(attributes: Mapping[str, Any]) -> None:
+    if attributes.keys() <= _USUAL:
+        return
     for name in attributes:
         if not _NAME.fullmatch(name):
             raise BadMessage(Reason.INVALID_ATTRIBUTE, f"{name!r:.100} is no name of an attribute")

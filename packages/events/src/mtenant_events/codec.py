@@ -38,6 +38,7 @@ _PLAIN: Final = {
     "causation_id": "causationid",
     "data": "data",
 }
+_REQUIRED: Final = ("specversion", "id", "source", "type", "time")
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _text: Final = json.encoder.encode_basestring
 _ENCODER: Final = json.JSONEncoder(
@@ -171,45 +172,39 @@ def _attributes(event: Event[Any], key: str) -> str:
 
 
 def _event(attributes: Mapping[str, Any], registry: Registry) -> Event[Any]:
-    version = _required(attributes, "specversion")
-    if version != "1.0":
-        raise BadMessage(Reason.UNSUPPORTED_VERSION, f"got {version!r:.20}")
-    tenants = [
-        tenant
-        for name in ("tenantid", "organizationid")
-        if (tenant := attributes.get(name)) is not None
-    ]
-    if not tenants:
-        raise BadMessage(Reason.MISSING_ATTRIBUTE, "tenantid")
-    if tenants[0] != tenants[-1]:
-        raise BadMessage(Reason.TENANT_MISMATCH, "tenantid and organizationid differ")
-    event_type = _required(attributes, "type")
+    get = attributes.get
+    for name in _REQUIRED:
+        if get(name) is None:
+            raise BadMessage(Reason.MISSING_ATTRIBUTE, name)
+    if attributes["specversion"] != "1.0":
+        raise BadMessage(Reason.UNSUPPORTED_VERSION, f"got {attributes['specversion']!r:.20}")
+    type_, timestamp = attributes["type"], parse_time(attributes["time"])
     try:
-        event: Event[Any] = Event(
-            type=event_type,
-            source=_required(attributes, "source"),
-            tenant=tenants[0],
-            data=None,
-            id=_required(attributes, "id"),
-            timestamp=parse_time(_required(attributes, "time")),
-            actor=attributes.get("actor"),
-            subject=attributes.get("subject"),
-            correlation_id=attributes.get("correlationid"),
-            causation_id=attributes.get("causationid"),
+        return Event(
+            type=type_,
+            source=attributes["source"],
+            tenant=_tenant(get("tenantid"), get("organizationid")),
+            data=registry.build(type_, get("data")) if isinstance(type_, str) else None,
+            id=attributes["id"],
+            timestamp=timestamp,
+            actor=get("actor"),
+            subject=get("subject"),
+            correlation_id=get("correlationid"),
+            causation_id=get("causationid"),
         )
     except InvalidTenantId as exc:
         raise BadMessage(Reason.INVALID_TENANT, exc.internal) from None
+    except Unfit as exc:
+        raise BadMessage(Reason.INVALID_DATA, f"{type_:.100}: {exc}") from None
     except ValueError as exc:
         raise BadMessage(Reason.INVALID_ATTRIBUTE, str(exc)) from None
-    try:
-        object.__setattr__(event, "data", registry.build(event_type, attributes.get("data")))
-    except Unfit as exc:
-        raise BadMessage(Reason.INVALID_DATA, f"{event_type}: {exc}") from None
-    return event
 
 
-def _required(attributes: Mapping[str, Any], name: str) -> Any:
-    value = attributes.get(name)
-    if value is None:
-        raise BadMessage(Reason.MISSING_ATTRIBUTE, name)
-    return value
+def _tenant(tenant: Any, organization: Any) -> Any:
+    if tenant is None:
+        if organization is None:
+            raise BadMessage(Reason.MISSING_ATTRIBUTE, "tenantid")
+        return organization
+    if organization is not None and organization != tenant:
+        raise BadMessage(Reason.TENANT_MISMATCH, "tenantid and organizationid differ")
+    return tenant
