@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import statistics
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from harness import Bound, Case, Comparison
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
+from psycopg import AsyncConnection
 
 from mtenant_errors import AppError
 from mtenant_events import Event, EventBus, event_type
+from mtenant_events.outbox import Outbox
+from mtenant_events.relay import Relay
+from mtenant_events.store.transaction import PsycopgTransaction
 from mtenant_events.subscriptions import Subscriptions
 
 EVENTS = 30_000
@@ -97,6 +103,40 @@ async def bare(client: Client, stream: str, subject: str, n: int) -> None:
             await message.ack()
         left -= len(messages)
     await subscription.unsubscribe()
+
+
+async def latency(url: str, bus: EventBus, rounds: int = 60) -> float:
+    """Return the median of the seconds from COMMIT to the handler, while all is idle.
+
+    Args:
+        url: A database with an outbox.
+        bus: With its streams.
+        rounds: How often.
+    """
+    took, handled = [], asyncio.Event()
+    subscriptions = Subscriptions()
+
+    @subscriptions.on(DealOpened, name="latency", deliver="new")
+    async def handle(event: Event[DealOpened]) -> None:
+        handled.set()
+
+    group = bus.include(subscriptions, service="bench")
+    await group.ready()
+    async with (
+        Relay(url, bus.transport) as relay,
+        await AsyncConnection.connect(url) as conn,
+    ):
+        outbox, tx = Outbox(bus.config, wake=relay.wake), PsycopgTransaction(conn, tenant="acme")
+        for _ in range(rounds):
+            await asyncio.sleep(0.02)
+            handled.clear()
+            await outbox.add(tx, DealOpened("deal-1", 5, "EUR"))
+            await conn.commit()
+            begin = perf_counter()
+            await handled.wait()
+            took.append(perf_counter() - begin)
+    await group.stop(1.0)
+    return statistics.median(took)
 
 
 async def comparisons(runner: asyncio.Runner, bus: EventBus, client: Client) -> list[Comparison]:

@@ -120,7 +120,9 @@ def test_a_handler_that_asks_for_a_tx_needs_a_unit_of_work() -> None:
 
 @given(
     share=st.integers(1, 4),
-    steps=st.lists(st.sampled_from(["put a", "put b", "put c", "take", "done"]), max_size=60),
+    steps=st.lists(
+        st.sampled_from(["put a", "put b", "enter a", "enter c", "take", "done"]), max_size=60
+    ),
 )
 def test_lanes_keep_order_and_share_and_starve_nobody(share: int, steps: list[str]) -> None:
     lanes = Lanes[int](share)
@@ -131,6 +133,15 @@ def test_lanes_keep_order_and_share_and_starve_nobody(share: int, steps: list[st
         if step.startswith("put"):
             lanes.put(step[-1], number)
             waiting[step[-1]].append(number)
+        elif step.startswith("enter"):
+            tenant = step[-1]
+            entered = lanes.enter(tenant)
+            # Past those whose turn has come it does not go.
+            entitled = {one for one in waiting if waiting[one] and out[one] < share}
+            assert entered == (not entitled and out[tenant] < share)
+            if entered:
+                out[tenant] += 1
+                taken.append(tenant)
         elif step == "take":
             entitled = {one for one in waiting if waiting[one] and out[one] < share}
             found = lanes.take()

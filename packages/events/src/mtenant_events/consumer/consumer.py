@@ -195,28 +195,31 @@ class Consumer:
         if self._stopping:
             self._spawn(self._give_back(delivery))
             return
-        self._held[delivery] = self._ground.clock.now()
+        now = self._held[delivery] = self._ground.clock.now()
         # The third word from the end but one: of events and of replays alike.
         tenant = delivery.subject.rsplit(".", 4)[-4:][0]
-        self._lanes.put(tenant, delivery)
-        self._pump()
+        if len(self._running) < self._subscription.concurrency and self._lanes.enter(tenant):
+            self._begin(tenant, delivery, now)
+        else:
+            self._lanes.put(tenant, delivery)
 
     def _pump(self) -> None:
-        """Start as many handlers as may run."""
-        clock, concurrency = self._ground.clock, self._subscription.concurrency
-        while len(self._running) < concurrency and not self._stopping:
-            taken = self._lanes.take()
-            if taken is None:
-                return
-            tenant, delivery = taken
-            work = Work(delivery, clock.now())
-            # In a context of its own: what one handler leaves there, such as a tenant, is for no other.
-            task = asyncio.get_running_loop().create_task(
-                self._work(tenant, work), context=Context()
-            )
-            work.task = task
-            self._running[task] = work
-            self._idle.clear()
+        """Begin with as many of those that wait as may run."""
+        while (
+            len(self._lanes)
+            and len(self._running) < self._subscription.concurrency
+            and not self._stopping
+            and (taken := self._lanes.take()) is not None
+        ):
+            self._begin(*taken, self._ground.clock.now())
+
+    def _begin(self, tenant: str, delivery: Delivery, now: float) -> None:
+        work = Work(delivery, now)
+        # In a context of its own: what one handler leaves there, such as a tenant, is for no other.
+        task = asyncio.get_running_loop().create_task(self._work(tenant, work), context=Context())
+        work.task = task
+        self._running[task] = work
+        self._idle.clear()
 
     async def _work(self, tenant: str, work: Work) -> None:
         delivery = work.delivery

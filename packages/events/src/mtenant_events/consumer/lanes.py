@@ -47,6 +47,14 @@ class Lanes(Generic[T]):
         lane.append(item)
         self._waiting += 1
 
+    def enter(self, tenant: str) -> bool:
+        """Take an item that has just come, if it is nobody's turn and the tenant has not its share."""
+        out = self._out.get(tenant, 0)
+        if self._turns or out >= self._share:
+            return False
+        self._out[tenant] = out + 1
+        return True
+
     def take(self) -> tuple[str, T] | None:
         """Return the next item and its tenant; None if nobody's turn has come."""
         if not self._turns:

@@ -133,26 +133,26 @@ class PullDelivery:
 
     async def ack(self) -> None:
         """It is handled."""
-        await self._settle(b"+ACK")
+        self._settle(b"+ACK")
 
     async def nak(self, delay: float) -> None:
         """Deliver it again after `delay` seconds; a nak without one is delivered at once."""
         nanoseconds = int(delay * _NANOSECONDS)
-        await self._settle(b'-NAK {"delay": %d}' % nanoseconds if nanoseconds else b"-NAK")
+        self._settle(b'-NAK {"delay": %d}' % nanoseconds if nanoseconds else b"-NAK")
 
     async def term(self, reason: str) -> None:
         """Never deliver it again; the server tells the reason in its advisory."""
-        await self._settle(b"+TERM " + reason.encode())
+        self._settle(b"+TERM " + reason.encode())
 
     async def in_progress(self) -> None:
         """It is being handled: begin its `ack_wait` anew."""
         if not self._settled:
-            await self._source.reply(self._reply, b"+WPI")
+            self._source.reply(self._reply, b"+WPI")
 
-    async def _settle(self, payload: bytes) -> None:
+    def _settle(self, payload: bytes) -> None:
         if not self._settled:
             self._settled = True
-            await self._source.reply(self._reply, payload)
+            self._source.reply(self._reply, payload)
             self._source.released()
 
 
@@ -227,11 +227,11 @@ class PullSource:
         if self._spec.ephemeral and self._client.is_connected:
             await _quietly(self._durable.delete())
 
-    async def reply(self, subject: str, payload: bytes) -> None:
+    def reply(self, subject: str, payload: bytes) -> None:
         """Tell the server of a message; if that fails, the message is delivered again."""
         try:
-            await self._client.publish(subject, payload)
-        except (nats.errors.Error, OSError) as exc:
+            self._client.answer(subject, payload)
+        except nats.errors.Error as exc:
             logger.debug("%s: %s was not told: %s", self._spec.name, payload[:5], exc)
 
     def released(self) -> None:
