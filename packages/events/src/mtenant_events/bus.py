@@ -17,7 +17,7 @@ from mtenant_events.config import EventsConfig
 from mtenant_events.connection import Connection
 from mtenant_events.context import event_of
 from mtenant_events.errors import BusClosed, EventsUnavailable
-from mtenant_events.event import Event, PublishResult
+from mtenant_events.event import Event, Key, PublishResult
 from mtenant_events.health import BusHealth, WatchedRelay
 from mtenant_events.publisher import WINDOW, JetStreamTransport
 from mtenant_events.telemetry import Telemetry
@@ -95,7 +95,7 @@ class EventBus:
         """The client of nats-py, for what this package does not do; its errors are its own."""
         return self._connection.client
 
-    async def publish(self, event: Any, *, key: str | None = None) -> PublishResult:
+    async def publish(self, event: Any, *, key: Key | None = None) -> PublishResult:
         """Publish an event, and return when the stream has stored it.
 
         It is for what is no part of a transaction; with one, add it to the `Outbox`. It is sent again at
@@ -117,11 +117,11 @@ class EventBus:
             PublishRefused: The stream does not want it.
             PublishUnknown: No acknowledgement came: it may be stored. The same `Event` may be published again.
             TypeError: It is no event and no payload, or its data is no JSON.
-            ValueError: Its data is no JSON.
+            ValueError: Its data is no JSON, or the key is no text of 1 to 512 characters.
         """
         made = event_of(event, source=self.config.source)
         with self.telemetry.publishing(made.type) as span:
-            message = encode(made, self.config, key=key)
+            message = encode(made, self.config, key=None if key is None else str(key))
             if span is not None:
                 span.set_attributes(
                     {

@@ -13,7 +13,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from mtenant_events.cloudevents import STRUCTURED, parse_json, parse_time, read
 from mtenant_events.config import EventsConfig
 from mtenant_events.errors import BadMessage, EventTooLarge, Reason
-from mtenant_events.event import Event, Message
+from mtenant_events.event import Event, Message, check_text
 from mtenant_events.payload import Unfit, plain
 from mtenant_events.registry import Registry
 from mtenant_events.subjects import address_of, agrees, subject_of
@@ -59,9 +59,13 @@ def encode(event: Event[Any], config: EventsConfig, *, key: str | None = None) -
     Raises:
         EventTooLarge: The message is larger than `config.max_event`.
         TypeError: Its data holds what JSON does not have.
-        ValueError: Its data holds NaN, half of a surrogate pair, or itself.
+        ValueError: Its data holds NaN, half of a surrogate pair, or itself; or the key is empty, longer
+            than 512 characters, or has control characters.
     """
-    key = key or event.subject or event.id
+    if key is None:
+        key = event.subject or event.id
+    else:
+        check_text("key", key)
     headers = {
         MESSAGE_ID: message_id(event.tenant, event.id),
         EXPECTED_STREAM: config.stream,

@@ -8,6 +8,7 @@ import random
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -73,7 +74,7 @@ class Connection:
     @property
     def heartbeat_age(self) -> float:
         """Seconds since the server was heard last."""
-        return asyncio.get_running_loop().time() - self._heard
+        return monotonic() - self._heard
 
     @property
     def problem(self) -> str:
@@ -90,7 +91,7 @@ class Connection:
 
     def heard(self) -> None:
         """Note that the server has answered."""
-        self._heard = asyncio.get_running_loop().time()
+        self._heard = monotonic()
 
     def check(self) -> None:
         """Return if what is sent now goes out.
@@ -99,7 +100,7 @@ class Connection:
             BusClosed: It never will.
             EventsUnavailable: It may later.
         """
-        if self.closed:
+        if self.closed or self.client.is_draining:
             raise BusClosed(internal=f"the connection is closed: {self._problem}")
         if not self.client.is_connected:
             raise EventsUnavailable(internal=f"no connection to NATS: {self._problem}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any, Final
 
 from mtenant_events.errors import TenantMismatch, TenantRequired
@@ -55,16 +56,33 @@ def event_context(**known: str | None) -> Iterator[EventContext]:
         _current.reset(token)
 
 
-@contextmanager
-def caused_by(event: Event[Any]) -> Iterator[EventContext]:
-    """Say that the events made inside are of the tenant of this event, and were led to by it."""
-    token = _current.set(
-        EventContext(event.tenant, event.actor, event.correlation_id or event.id, event.id)
-    )
-    try:
-        yield _current.get()
-    finally:
-        _current.reset(token)
+class caused_by:
+    """Says that the events made in its block are of the tenant of an event, and were led to by it.
+
+    Args:
+        event: The one that is handled.
+    """
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, event: Event[Any]) -> None:
+        self._context = EventContext(
+            event.tenant, event.actor, event.correlation_id or event.id, event.id
+        )
+
+    def __enter__(self) -> EventContext:
+        """Enter the context."""
+        self._token = _current.set(self._context)
+        return self._context
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave it."""
+        _current.reset(self._token)
 
 
 def event_of(given: Any, *, source: str, tenant: str | None = None) -> Event[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from uuid import UUID
 
 from mtenant_events.tenant_id import check_tenant_id
 from mtenant_events.uuid7 import uuid7
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from mtenant_events.registry import Registry
 
 T = TypeVar("T")
+Key = str | int | UUID
+"""What events are ordered by: those of one tenant and key stay in order."""
 
 LONGEST_TEXT: Final = 512
 """Characters of an id, a source, an actor, a subject at most: they become headers and index entries."""
@@ -67,11 +70,11 @@ class Event(Generic[T]):
     def __post_init__(self) -> None:
         check_tenant_id(self.tenant)
         check_type(self.type)
-        _check_text("id", self.id)
-        _check_text("source", self.source)
+        check_text("id", self.id)
+        check_text("source", self.source)
         for name in _OPTIONAL:
             if (value := getattr(self, name)) is not None:
-                _check_text(name, value)
+                check_text(name, value)
         if not isinstance(self.timestamp, datetime):
             raise TypeError("timestamp must be a datetime")
         if self.timestamp.tzinfo is not UTC:
@@ -159,7 +162,12 @@ def _in_utc(timestamp: datetime) -> datetime:
         raise ValueError("timestamp is outside of the years that there are") from exc
 
 
-def _check_text(name: str, value: Any) -> None:
+def check_text(name: str, value: Any) -> None:
+    """Return if it is a text that may be an attribute.
+
+    Raises:
+        ValueError: It is none, empty, too long, or has control characters.
+    """
     if (
         not isinstance(value, str)
         or not 0 < len(value) <= LONGEST_TEXT

@@ -7,16 +7,13 @@ from collections.abc import Iterable
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
-from uuid import UUID
 
 from mtenant_events.abc import Executor, Wake
 from mtenant_events.codec import encode
 from mtenant_events.config import EventsConfig
 from mtenant_events.context import event_of
-from mtenant_events.event import Event
+from mtenant_events.event import Event, Key
 from mtenant_events.store.errors import TransactionRequired
-
-Key = str | int | UUID
 
 _LONGEST_KEY: Final = 512  # bytes; it has to fit into an index
 _ADD: Final = (

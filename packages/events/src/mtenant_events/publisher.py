@@ -136,8 +136,9 @@ class JetStreamTransport:
 
     async def _send_one(self, message: Message, attempt: int) -> Answer:
         one = _One(self._timeout, attempt)
-        token = await self._hand_over(message, one, 0)
+        token = ""
         try:
+            token = await self._hand_over(message, one, 0)
             return await one.future
         finally:
             one.clock.cancel()
@@ -156,8 +157,10 @@ class JetStreamTransport:
                 reply=self._inbox + token,
                 headers=message.headers,  # type: ignore[arg-type]  # it only reads them
             )
-        except Exception as exc:
+        except BaseException as exc:
             self._waiting.pop(token, None)
+            if not isinstance(exc, Exception):
+                raise
             sender.answered(index, _fault(exc))
         return token
 

@@ -413,3 +413,9 @@ def test_no_error_holds_the_data(message: Message, make_event: Make) -> None:
     while error is not None:
         assert "hunter2" not in f"{error!s}{error!r}{getattr(error, '__notes__', '')}"
         error = None if error.__suppress_context__ else error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("key", ["", "a\nb", "x" * 513, "\ud800", 7])
+def test_a_key_that_is_no_text_is_refused(make_event: Make, key: Any) -> None:
+    with pytest.raises(ValueError, match="key"):
+        encode(make_event(), CONFIG, key=key)

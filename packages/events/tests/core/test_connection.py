@@ -449,3 +449,30 @@ def test_the_context_of_tls_checks_names(tmp_path: Path) -> None:
     assert context is not None
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_client_that_is_drained_by_hand_is_closed(
+    config: EventsConfig, make_event: Make, eventually: Eventually
+) -> None:
+    async def program() -> None:
+        async with EventBus.connect(config) as bus:
+            await bus.topology.ensure()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(bus.client.drain())
+                await eventually(lambda: bus.client.is_draining or bus.client.is_closed)
+                with pytest.raises(BusClosed):
+                    await bus.publish(make_event())
+
+    asyncio.run(program())
+
+
+def test_health_may_be_asked_from_another_thread(config: EventsConfig) -> None:
+    async def program() -> None:
+        async with EventBus.connect(config) as bus:
+            status = (await asyncio.to_thread(bus.health)).to_dict()
+
+            assert status["healthy"]
+            assert status["consumers"] == {}
+            assert "error" not in status
+
+    asyncio.run(program())

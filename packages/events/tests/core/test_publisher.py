@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import nats
 import pytest
@@ -36,6 +37,7 @@ from mtenant_events import (
     event_context,
 )
 from mtenant_events.codec import encode
+from mtenant_events.subjects import partition_of
 
 Make = Callable[..., Event[Any]]
 Eventually = Callable[[Callable[[], object]], Any]
@@ -511,5 +513,18 @@ def test_a_closed_bus_says_so_at_once(config: EventsConfig, make_event: Make) ->
             assert not caught.value.retryable
             results = await bus.publish_many([make_event()])
             assert [type(result) for result in results] == [BusClosed]
+
+    asyncio.run(program())
+
+
+@pytest.mark.parametrize("key", ["d7", 7, UUID(int=7)])
+def test_a_key_may_be_a_number_or_a_uuid(config: EventsConfig, make_event: Make, key: Any) -> None:
+    async def program() -> None:
+        async with opened(config) as bus:
+            await bus.publish(make_event(), key=key)
+            (message,) = await stored(config)
+
+            assert json.loads(message.data)["partitionkey"] == str(key)
+            assert message.subject.endswith(f".{partition_of(str(key))}")
 
     asyncio.run(program())
