@@ -23,16 +23,14 @@ from mtenant_events.errors import (
 # Numbers of the server's own table of errors (nats-server, server/errors.json): `err_code`.
 _TOO_LARGE: Final = 10054  # message size exceeds maximum allowed
 _STORE_FAILED: Final = 10077  # "maximum bytes exceeded" and its like, as the store says it
-_CONFLICTS: Final = frozenset(
-    {
-        10012,  # consumer: a setting cannot be changed
-        10052,  # stream: a setting cannot be changed
-        10058,  # stream: the name is in use with other settings
-        10065,  # stream: subjects overlap with another stream
-        10148,  # consumer: the name is in use with other settings
-    }
+_CONFLICTS: Final = (
+    10012,  # consumer: a setting cannot be changed
+    10052,  # stream: a setting cannot be changed
+    10058,  # stream: the name is in use with other settings
+    10065,  # stream: subjects overlap with another stream
+    10148,  # consumer: the name is in use with other settings
 )
-_LATER: Final = frozenset({408, 429, 503})
+_LATER: Final = (408, 429, 503)
 
 
 def refusal(error: Mapping[str, Any]) -> AppError:

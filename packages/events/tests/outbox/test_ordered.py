@@ -22,14 +22,20 @@ KEYS = 5
 AT_ONCE = 10
 
 
-@pytest.mark.parametrize("relays", [1, 2])
+@pytest.mark.parametrize(
+    ("relays", "rows"),
+    [
+        (2, 3200),
+        pytest.param(1, 20_000, marks=pytest.mark.slow),
+        pytest.param(2, 20_000, marks=pytest.mark.slow),
+    ],
+)
 def test_events_of_many_writers_reach_the_stream_as_their_transactions_committed(
-    place: Any, stream: Any, eventually: Any, relays: int
+    place: Any, stream: Any, eventually: Any, relays: int, rows: int
 ) -> None:
     chance = random.Random(5)
     # While a writer has the key's lock, which is until it has committed, it writes down what it added.
     committed: dict[str, list[str]] = defaultdict(list)
-    rows = 20_000
 
     async def main() -> None:
         async with AsyncExitStack() as stack:

@@ -61,7 +61,10 @@ def test_what_waits_is_published_as_it_was_written_and_gone(
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("relays", [1, 2, 5])
+@pytest.mark.parametrize(
+    "relays",
+    [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 5],
+)
 def test_rows_of_one_key_never_overtake_each_other_and_no_two_relays_publish_one(
     place: Any, stream: Any, eventually: Any, monkeypatch: Any, relays: int
 ) -> None:
