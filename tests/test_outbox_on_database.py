@@ -121,10 +121,10 @@ def test_an_event_commits_and_rolls_back_with_the_transaction(migrated: ScratchD
 def test_a_relay_hears_of_an_event_when_it_is_committed_and_of_no_other(
     migrated: ScratchDatabase,
 ) -> None:
-    heard: list[tuple[bool, int]] = []
+    heard: list[tuple[bool, object]] = []
 
     def wake(*, committed: bool = False) -> None:
-        heard.append((committed, int(migrated.value("select count(*) from eventing.outbox"))))
+        heard.append((committed, migrated.value("select count(*) from eventing.outbox")))
 
     outbox = Outbox(EventsConfig(), wake=wake)
 
