@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import backoff
 import nats.errors
@@ -19,6 +17,7 @@ from nats.aio.client import Server
 from mtenant_events.config import EventsConfig
 from mtenant_events.direct_client import DirectClient, not_direct
 from mtenant_events.errors import BusClosed, EventsUnavailable
+from mtenant_events.login import login_of, readable, tls_context, without_login
 
 BEAT: Final = 2.0
 """Seconds between two heartbeats."""
@@ -220,15 +219,15 @@ class Connection:
 
     def _options(self) -> dict[str, Any]:
         config = self._config
-        user, password, token = _login(config)
+        user, password, token = login_of(config)
         return {
-            "servers": [_without_login(url) for url in config.servers],
+            "servers": [without_login(url) for url in config.servers],
             "name": config.source,
             "user": user,
             "password": password,
             "token": token,
-            "user_credentials": _readable("NATS_CREDENTIALS_FILE", config.credentials_file),
-            "tls": _tls(config),
+            "user_credentials": readable("NATS_CREDENTIALS_FILE", config.credentials_file),
+            "tls": tls_context(config),
             "connect_timeout": config.connect_timeout.total_seconds(),
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": _FIRST_WAIT,
@@ -310,50 +309,6 @@ class _Client(DirectClient):
             # Whoever sits between could have taken it out of the server's greeting.
             raise nats.errors.SecureConnWantedError
         await super()._process_info(info, initial_connection)
-
-
-def _login(config: EventsConfig) -> tuple[str | None, str | None, str | None]:
-    if config.user is not None and config.password is not None:
-        return config.user, config.password.reveal(), None
-    if config.token is not None:
-        return None, None, config.token.reveal()
-    for url in config.servers:
-        parts = urlsplit(url)
-        if parts.username is not None and parts.password is not None:
-            return unquote(parts.username), unquote(parts.password), None
-        if parts.username is not None:
-            return None, None, unquote(parts.username)
-    return None, None, None
-
-
-def _without_login(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _readable(setting: str, path: Any) -> str | None:
-    if path is None:
-        return None
-    try:
-        with open(path, "rb"):
-            return str(path)
-    except OSError as exc:
-        raise ValueError(f"{setting}: {path} cannot be read: {exc.strerror}") from exc
-
-
-def _tls(config: EventsConfig) -> ssl.SSLContext | None:
-    if config.tls_ca_file is None and config.tls_cert_file is None:
-        return None  # the client makes one where it is needed
-    ca = _readable("NATS_TLS_CA_FILE", config.tls_ca_file)
-    cert = _readable("NATS_TLS_CERT_FILE", config.tls_cert_file)
-    key = _readable("NATS_TLS_KEY_FILE", config.tls_key_file)
-    try:
-        context = ssl.create_default_context(cafile=ca)
-        if cert is not None:
-            context.load_cert_chain(cert, key)
-    except ssl.SSLError as exc:
-        raise ValueError(f"NATS_TLS_*_FILE: {exc.reason}") from exc
-    return context
 
 
 def _waits() -> Iterator[float]:

@@ -20,6 +20,7 @@ from mtenant_config import Secret
 from mtenant_events import BusClosed, Event, EventBus, EventsConfig, EventsUnavailable
 from mtenant_events import connection as connection_module
 from mtenant_events.connection import Connection
+from mtenant_events.login import tls_context
 
 Make = Callable[..., Event[Any]]
 Eventually = Callable[[Callable[[], object]], Any]
@@ -444,7 +445,7 @@ def test_a_program_that_is_cancelled_closes_its_bus(config: EventsConfig) -> Non
 
 def test_the_context_of_tls_checks_names(tmp_path: Path) -> None:
     _, certificate = make_certificate(tmp_path)
-    context = connection_module._tls(EventsConfig(tls_ca_file=certificate))
+    context = tls_context(EventsConfig(tls_ca_file=certificate))
 
     assert context is not None
     assert context.check_hostname
