@@ -161,8 +161,8 @@ async def comparisons(runner: asyncio.Runner, bus: EventBus, client: Client) -> 
         Comparison(
             "events: consume and acknowledge, with an empty handler",
             [
-                case(OURS, lambda n: ours(bus, DealOpened, n, concurrency=128)),
-                case(PLAIN, lambda n: ours(bus, "deal.opened", n, concurrency=128)),
+                case(OURS, lambda n: ours(bus, DealOpened, n, concurrency=256)),
+                case(PLAIN, lambda n: ours(bus, "deal.opened", n, concurrency=256)),
                 case(ORDERED, lambda n: ours(bus, DealOpened, n, ordering="key")),
                 case(BARE, lambda n: bare(client, bus.config.stream, subject, n)),
             ],

@@ -15,6 +15,10 @@ from nats.errors import ConnectionClosedError
 Receive = Callable[[str, str, bytes, bytes], None]
 """Takes the subject, the subject to reply to, the body, and the header block as it came."""
 
+LINGER: Final = 0.01
+"""Seconds that an answer may wait for others."""
+
+_LARGE: Final = 32 << 10  # bytes that are worth a call of the system
 _FIRST_LINE: Final = len(b"NATS/1.0\r\n")
 
 logger = logging.getLogger(__name__)
@@ -34,19 +38,22 @@ class DirectClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._receivers: dict[int, Receive] = {}
+        self._lingering = False
 
     def receive(self, subscription: Subscription, receive: Receive) -> None:
         """Have the messages of a subscription go to a function, which does not wait."""
         self._receivers[subscription._id] = receive
 
-    def answer(self, subject: str, payload: bytes) -> None:
-        """Send a message without headers, with what else is sent soon; it does not wait.
+    def answer(self, subject: str, payload: bytes, *, linger: bool = False) -> None:
+        """Send a message without headers; it does not wait.
 
         While the connection is lost it is kept, as `publish` would.
 
         Args:
             subject: As a message named it, to answer to.
             payload: A few bytes.
+            linger: Whether it may wait for others, up to 10 ms, so that many go out at once. What
+                else is sent takes it along.
 
         Raises:
             ConnectionClosedError: There will be no connection any more.
@@ -56,7 +63,15 @@ class DirectClient(Client):
         command = f"PUB {subject} {len(payload)}\r\n".encode() + payload + b"\r\n"
         self._pending.append(command)
         self._pending_data_size += len(command)
-        if self._flush_queue.empty():
+        if not linger or self._pending_data_size > _LARGE:
+            self._flush_soon()
+        elif not self._lingering:
+            self._lingering = True
+            asyncio.get_running_loop().call_later(LINGER, self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        self._lingering = False
+        if self._flush_queue is not None and self._flush_queue.empty() and not self.is_closed:
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
 
     async def _process_msg(

@@ -197,6 +197,26 @@ def test_the_trace_of_a_request_goes_through_the_handler_and_what_it_publishes(
         assert dict(span.attributes or {})["messaging.consumer.group.name"].startswith("svc__")  # type: ignore[union-attr]  # a text
 
 
+def test_a_log_says_which_handler_failed_where_and_nothing_of_what_it_said(caplog: Any) -> None:
+    async def main() -> None:
+        subs = Subscriptions()
+
+        @subs.on("deal.won", name="h", max_attempts=2)
+        async def handle(event: Event[Any]) -> None:
+            raise ValueError("hunter2")
+
+        async with MemoryBus() as bus:
+            bus.include(subs, service="svc")
+            await bus.publish(_event())
+            await bus.settle()
+            assert "hunter2" in bus.dead_letters[0].error  # for who may see the event itself
+
+    asyncio.run(main())
+    assert "svc__h failed" in caplog.text
+    assert f"ValueError at {__file__}:" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 def test_what_is_raised_to_decide_has_sensible_arguments() -> None:
     assert Retry(after=5).after == 5.0
     for wrong in (-1, float("nan"), float("inf")):

@@ -77,7 +77,7 @@ async def drop(options: Namespace) -> int:
 async def _letters() -> AsyncIterator[DeadLetters]:
     config = EventsConfig.from_env()
     async with EventBus.connect(config) as bus:
-        yield DeadLetters(LetterStream(bus._connection.client, config), bus.transport, config)
+        yield DeadLetters(LetterStream(bus.client, config), bus.transport, config)
 
 
 async def _find(letters: DeadLetters, options: Namespace, limit: int | None) -> list[DeadLetter]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
@@ -235,13 +236,13 @@ class Handling:
             return Done("duplicate")
         attempts, ends = self._counts(delivery, history)
         logger.warning(
-            "%s failed on event %s, attempt %d of %d: %s",
+            "%s failed on event %s, attempt %d of %d: %s%s",
             self._consumer,
             event.id,
             attempts,
             self._subscription.max_attempts,
             _kind(exc),
-            exc_info=exc if attempts >= self._subscription.max_attempts else None,
+            _place(exc),
         )
         if attempts >= self._subscription.max_attempts:
             return Dead(FAILED, _text(exc), attempts, ends)
@@ -298,6 +299,12 @@ def _is_cancelled() -> bool:
 def _kind(exc: BaseException) -> str:
     # In a log, not its text: that may quote a row, or what a handler was told.
     return exc.code if isinstance(exc, AppError) else type(exc).__qualname__
+
+
+def _place(exc: BaseException) -> str:
+    # What a traceback has to tell, without the texts that it would quote.
+    frames = traceback.extract_tb(exc.__traceback__)
+    return f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def _text(exc: BaseException) -> str:

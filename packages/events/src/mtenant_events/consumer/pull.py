@@ -172,6 +172,8 @@ class PullSource:
         self._durable = durable
         self._spec = durable.spec
         self._next = next_subject
+        # Where the server gives out one at a time, the next waits for what is said of this one.
+        self._linger = self._spec.max_ack_pending > 1
         self._window = window
         self._receive = receive
         self._inbox = f"{client.new_inbox()}."
@@ -230,7 +232,7 @@ class PullSource:
     def reply(self, subject: str, payload: bytes) -> None:
         """Tell the server of a message; if that fails, the message is delivered again."""
         try:
-            self._client.answer(subject, payload)
+            self._client.answer(subject, payload, linger=self._linger)
         except nats.errors.Error as exc:
             logger.debug("%s: %s was not told: %s", self._spec.name, payload[:5], exc)
 
