@@ -533,9 +533,11 @@ def test_what_a_handler_leaves_in_its_context_is_seen_by_no_other(world: Any) ->
             variable.set(event.tenant)
 
         async with world.open():
-            world.include(subs)
+            # Both wait when the handler begins, so that the end of one begins the other.
             await world.publish("a", tenant="a")
             await world.publish("b", tenant="b")
+            variable.set("of whoever includes")
+            world.include(subs)
             await world.settled()
             assert seen == ["clean", "clean"]
 
