@@ -295,3 +295,31 @@ def test_the_consumer_of_an_old_name_goes_when_nobody_uses_it(place: Any) -> Non
             assert seen == {2: 1}
 
     asyncio.run(main())
+
+
+def test_what_is_handled_while_a_bus_closes_is_acknowledged_and_the_rest_is_given_back(
+    place: Any,
+) -> None:
+    async def main() -> None:
+        subs = Subscriptions()
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        @subs.on("deal.won", name="log", concurrency=2)
+        async def log(event: Event[Any]) -> None:
+            begun.set()
+            await go.wait()
+
+        async with place.open():
+            async with EventBus.connect(place.config) as bus:
+                bus.include(subs, service="svc")
+                await bus.publish_many([place.event(number) for number in range(6)])
+                await begun.wait()
+                asyncio.get_running_loop().call_later(0.05, go.set)
+            info = await place.client.jsm().consumer_info(place.config.stream, "svc__log")
+            assert info.ack_floor.stream_seq == 2
+            seen = Subscriptions()
+            rest = _counting(seen)
+            place.bus.include(seen, service="svc")
+            await place.until(lambda: len(rest) == 4)  # at once, not after `ack_wait`
+
+    asyncio.run(main())
