@@ -113,6 +113,9 @@ class NatsServer:
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+        if number is signal.SIGSTOP:
+            # One of its threads may still be at work when the call returns.
+            os.waitpid(self.process.pid, os.WUNTRACED)
 
     def kill(self) -> None:
         if self.process is not None:
