@@ -14,9 +14,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import nats
 import nats.errors
 import pytest
 
@@ -106,6 +108,26 @@ async def _patiently(action: Any) -> Any:
             await asyncio.sleep(0.1)
 
 
+async def _ignore(error: Exception) -> None:
+    pass  # a server that is not there yet
+
+
+async def _formed(cluster: Cluster) -> None:
+    """Wait until the servers have found each other, and one leads."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        with suppress(nats.errors.Error, OSError):
+            client = await nats.connect(cluster.url.split(","), connect_timeout=1, error_cb=_ignore)
+            try:
+                answer = await client.request("$JS.API.INFO", b"", timeout=0.3)
+                if "error" not in json.loads(answer.data):
+                    return
+            finally:
+                await client.close()
+        assert time.monotonic() < deadline, "the servers do not find each other"
+        await asyncio.sleep(0.1)
+
+
 async def _leader(place: Any) -> str:
     """Return who leads the stream."""
 
@@ -124,16 +146,17 @@ async def _leader(place: Any) -> str:
 
 
 async def _lose_leaders(cluster: Cluster, place_on: Any, *, events: int, kills: int) -> None:
-    place = place_on(cluster.url, replicas=3)
+    await _formed(cluster)
+    place = place_on(cluster.url, replicas=3, publish_timeout=timedelta(seconds=1))
     seen: Counter[int] = Counter()
     order: dict[str, list[int]] = {}
     subs = Subscriptions()
 
-    @subs.on("deal.won", name="log", ack_wait=2.0)
+    @subs.on("deal.won", name="log", ack_wait=1.0)
     async def log(event: Event[Any]) -> None:
         seen[event.data["deal"]] += 1
 
-    @subs.on("deal.won", name="ordered", ordering="key", ack_wait=2.0)
+    @subs.on("deal.won", name="ordered", ordering="key", ack_wait=1.0)
     async def ordered(event: Event[Any]) -> None:
         known = order.setdefault(str(event.subject), [])
         if event.data["deal"] not in known:  # a second delivery is allowed, an inversion is not
