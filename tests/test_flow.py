@@ -112,9 +112,7 @@ def environ(scratch_database: ScratchDatabase, nats_url: str) -> dict[str, str]:
     place = scratch_database
 
     async def prepare() -> None:
-        await deploy(
-            place.deploy, read_migrations(MIGRATIONS, "events"), settings=place.settings
-        )
+        await deploy(place.deploy, read_migrations(MIGRATIONS, "events"), settings=place.settings)
         async with Fleet(place.deploy, settings=place.settings) as fleet:
             await fleet.register(History([DEALS, ACTIVITIES]))
         for tenant in ("acme", "globex"):

@@ -15,8 +15,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import bench_events_consume
-import bench_events_outbox
+import events_consume
+import events_outbox
 import nats
 from faststream.nats import NatsBroker
 from harness import Bound, Case, Comparison, report
@@ -140,7 +140,7 @@ async def outbox(
     stack: AsyncExitStack, runner: asyncio.Runner, servers: Stack, bus: EventBus, client: Client
 ) -> list[Comparison]:
     """Return what is compared of the outbox."""
-    place = bench_events_outbox.Ground(
+    place = events_outbox.Ground(
         runner,
         servers.postgres.url,
         client,
@@ -148,7 +148,9 @@ async def outbox(
         bus.config,
         f"{bus.config.prefix}.evt",
     )
-    return await bench_events_outbox.comparisons(place, stack)
+    median = await events_consume.latency(place.url, bus)
+    print(f"\nevents: from COMMIT to the handler, idle system: median {median * 1e3:.1f} ms")
+    return await events_outbox.comparisons(place, stack)
 
 
 def main() -> int:
@@ -171,7 +173,7 @@ def main() -> int:
             bus, client, broker = runner.run(connect())
             compared = publishing(runner, bus, client, broker)
             if "--publish" not in sys.argv:
-                compared += runner.run(bench_events_consume.comparisons(runner, bus, client))
+                compared += runner.run(events_consume.comparisons(runner, bus, client))
                 compared += runner.run(outbox(stack, runner, servers, bus, client))
             return report("events", compared)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import shutil
 import signal
@@ -51,6 +52,13 @@ class Cluster:
         """The URLs of all three."""
         return ",".join(f"nats://127.0.0.1:{port}" for port in self.ports[:3])
 
+    @property
+    def settings(self) -> Path:
+        """A configuration that lets a lame duck go as soon as the server allows it."""
+        file = self.home / "nats.conf"
+        file.write_text("lame_duck_grace_period: 1s\nlame_duck_duration: 30s\n")
+        return file
+
     def start(self, number: int) -> None:
         """Start a server, or start it again."""
         routes = ",".join(f"nats://127.0.0.1:{port}" for port in self.ports[3:])
@@ -60,6 +68,7 @@ class Cluster:
             self.processes[number] = subprocess.Popen(
                 [
                     binaries.nats().path,
+                    f"--config={self.settings}",
                     "--addr=127.0.0.1",
                     f"--port={self.ports[number]}",
                     "--jetstream",
@@ -72,6 +81,12 @@ class Cluster:
                 stdout=log,
                 stderr=log,
             )
+
+    def retire(self, name: str) -> int:
+        """Let a server send its clients away and end (`nats-server --signal ldm`); return its number."""
+        number = int(name.removeprefix("n"))
+        self.processes[number].send_signal(signal.SIGUSR2)
+        return number
 
     def kill(self, name: str) -> int:
         """Kill a server as a crash does; return its number."""
@@ -145,6 +160,10 @@ async def _leader(place: Any) -> str:
         await asyncio.sleep(0.1)
 
 
+def _connected_to(bus: Any) -> str:
+    return str(bus.client._server_info.get("server_name"))
+
+
 async def _lose_leaders(cluster: Cluster, place_on: Any, *, events: int, kills: int) -> None:
     await _formed(cluster)
     place = place_on(cluster.url, replicas=3, publish_timeout=timedelta(seconds=1))
@@ -194,6 +213,46 @@ def test_the_leader_of_a_stream_is_killed_and_no_event_is_lost(
     cluster: Cluster, place_on: Any
 ) -> None:
     asyncio.run(_lose_leaders(cluster, place_on, events=150, kills=1))
+
+
+def test_a_lame_duck_sends_its_clients_away_and_no_event_is_lost(
+    cluster: Cluster, place_on: Any
+) -> None:
+    """What a server does before an upgrade: it takes no new client, and ends when the old ones are gone."""
+    seen: Counter[int] = Counter()
+    subs = Subscriptions()
+
+    @subs.on("deal.won", name="log", ack_wait=1.0)
+    async def log(event: Event[Any]) -> None:
+        seen[event.data["deal"]] += 1
+
+    async def main() -> None:
+        await _formed(cluster)
+        place = place_on(cluster.url, replicas=3, publish_timeout=timedelta(seconds=1))
+        async with place.open() as bus:
+            await bus.include(subs, service="svc").ready()
+            duck = _connected_to(bus)
+            published = itertools.count()
+
+            async def publish() -> None:
+                while not gone.is_set() or len(seen) < 100:
+                    event = place.event(next(published))
+                    await _patiently(lambda: bus.publish(event))  # noqa: B023 - awaited
+
+            gone = asyncio.Event()
+            publishing = asyncio.create_task(publish())
+            await place.until(lambda: len(seen) > 20)
+            process = cluster.processes[cluster.retire(duck)]
+            await place.until(lambda: _connected_to(bus) != duck)
+            await place.until(lambda: process.poll() is not None)
+            before = len(seen)
+            await place.until(lambda: len(seen) > before + 20)
+            gone.set()
+            await publishing
+            total = next(published)
+            await place.until(lambda: len(seen) == total)
+
+    asyncio.run(main())
 
 
 @pytest.mark.slow
