@@ -254,10 +254,30 @@ async def test_the_least_loaded_replica_answers(
         seen = {await acme.fetch_value(where) for _ in range(6)}
         assert seen == {replica.port, new_replica.port}
 
-        async with first.connection(), first.connection():
+        async with _busy(first):
             assert {await acme.fetch_value(where) for _ in range(6)} == {new_replica.port}
-        async with second.connection():
+        async with _busy(second):
             assert {await acme.fetch_value(where) for _ in range(6)} == {replica.port}
+
+
+@asynccontextmanager
+async def _busy(database: Database) -> AsyncIterator[None]:
+    """Have three connections out, each by a task of its own; a look at the server takes one at most."""
+    enough, borrowed = asyncio.Event(), 0
+
+    async def hold() -> None:
+        nonlocal borrowed
+        async with database.connection():
+            borrowed += 1
+            await enough.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(3):
+            tasks.create_task(hold())
+        while borrowed < 3:
+            await asyncio.sleep(0.001)
+        yield
+        enough.set()
 
 
 async def test_a_replica_that_ends_costs_no_answer_and_comes_back_by_itself(
