@@ -54,6 +54,7 @@ class Connection:
         self._waits = _waits()
         self._problem = "no server has answered"
         self._refused = asyncio.Event()
+        self._refusal = ""
         self._returned = asyncio.Event()
         self._heard = 0.0
         self._beating: asyncio.Task[None] | None = None
@@ -177,7 +178,9 @@ class Connection:
         finally:
             refused.cancel()
         if not connecting.done():
-            raise EventsUnavailable(internal=f"no connection to NATS: {self._problem}")
+            # The server closes what it refuses: the reset that may follow says less.
+            why = self._refusal or self._problem
+            raise EventsUnavailable(internal=f"no connection to NATS: {why}")
         try:
             return connecting.result()
         except (nats.errors.Error, OSError, TimeoutError) as exc:
@@ -254,6 +257,7 @@ class Connection:
             logger.warning("NATS: %s", said)
         self._problem = said
         if "authorization" in said.lower():
+            self._refusal = said
             self._refused.set()
 
     async def _disconnected(self) -> None:

@@ -8,12 +8,13 @@ import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import pytest
 
 from mtenant_config import Secret
@@ -105,6 +106,27 @@ def test_a_wrong_password_is_told_at_once_and_not_shown(
 
     assert "authorization" in str(error.internal).lower()
     assert "hunter2" not in f"{error!r} {error.__notes__} {caplog.text}"
+
+
+def test_a_reset_after_a_refusal_does_not_hide_it(
+    config_on: ConfigOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server closes what it refuses, and the client may tell of both before anyone looks."""
+
+    async def program() -> None:
+        connection = Connection(config_on("nats://127.0.0.1:1"))
+
+        async def connect(*, error_cb: Callable[[Exception], Awaitable[None]], **_: object) -> None:
+            await error_cb(nats.errors.Error("nats: 'Authorization Violation'"))
+            await error_cb(ConnectionResetError(104, "Connection reset by peer"))
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(connection.client, "connect", connect)
+        with pytest.raises(EventsUnavailable) as caught:
+            await connection.open()
+        assert "authorization" in str(caught.value.internal).lower()
+
+    asyncio.run(program())
 
 
 def test_a_server_that_offers_no_tls_gets_no_password(config_on: ConfigOn) -> None:
