@@ -1,7 +1,7 @@
 """Two tenants are made, a service gets a new release, and the fleet is migrated.
 
-It needs a server: $DATABASE_URL, of a role that may create schemas and is no superuser; or
-mtenant-devstack, which starts one.
+It needs a server: $DATABASE_URL; or mtenant-devstack, which starts one. A superuser's URL is used to make
+a database of its own, for an ordinary role: DDL never runs as a superuser.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from mtenant_database.migrate import (
     Rollout,
@@ -23,20 +24,36 @@ from mtenant_database.migrate import (
     read_migrations,
 )
 
+NAME = f"example_{os.getpid()}"
+
 
 @contextmanager
 def server() -> Iterator[str]:
     """Give the URL of a database that an ordinary role owns."""
     if url := os.environ.get("DATABASE_URL"):
-        yield url
+        with owned(url) as ours:
+            yield ours
         return
     from mtenant_devstack import Stack  # noqa: PLC0415 -- only where there is no other server
 
-    with Stack(["postgres"]) as stack:
-        with psycopg.connect(stack.postgres.url, autocommit=True) as conn:
-            conn.execute("create role crm login")
-            conn.execute("create database crm owner crm")
-        yield f"postgresql://crm@127.0.0.1:{stack.postgres.port}/crm"
+    with Stack(["postgres"]) as stack, owned(stack.postgres.url) as ours:
+        yield ours
+
+
+@contextmanager
+def owned(url: str) -> Iterator[str]:
+    """Give the URL of a database of our own, if the role may make one for another role."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        if conn.info.parameter_status("is_superuser") == "off":
+            yield url
+            return
+        conn.execute(f"create role {NAME} login".encode())
+        conn.execute(f"create database {NAME} owner {NAME}".encode())
+        try:
+            yield make_conninfo(url, user=NAME, dbname=NAME)
+        finally:
+            conn.execute(f"drop database {NAME} with (force)".encode())
+            conn.execute(f"drop role {NAME}".encode())
 
 
 async def main(url: str, folder: Path) -> None:

@@ -14,18 +14,21 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from mtenant_config import Secret
 from mtenant_database.config import DatabaseConfig
 from mtenant_database.database import Database
+from mtenant_database.doctor import Report, examine
+from mtenant_database.migrate import Fleet, History, MigrateSettings, Migration, provision
 from mtenant_devstack import binaries
 from mtenant_devstack.account import Account, server_account
 
@@ -419,3 +422,172 @@ def new_replica(primary: Node, new_node: NewNode) -> Iterator[Node]:
     node.start()
     yield node
     node.stop()
+
+
+# Debian's place; others may put one on the PATH.
+_PLACES = [f"/usr/lib/postgresql/{release}/bin" for release in (17, 16, 15)]
+
+
+@pytest.fixture(scope="session")
+def older_postgres_dsn() -> Iterator[str]:
+    """The URL, for the superuser, of a PostgreSQL below 18."""
+    programs = next((Path(place) for place in _PLACES if Path(place, "postgres").exists()), None)
+    if programs is None:
+        pytest.skip("there is no PostgreSQL below 18 on this machine")
+    account = server_account()
+    who: dict[str, Any] = {"user": account.uid, "group": account.gid} if account else {}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = Path(tempfile.mkdtemp(prefix="mtenant-old-"))
+    if account:
+        os.chown(home, *account.ids)
+    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    try:
+        subprocess.run(
+            [
+                programs / "initdb",
+                "-D",
+                home / "data",
+                "-A",
+                "trust",
+                "-U",
+                "postgres",
+                "--no-sync",
+            ],
+            check=True,
+            capture_output=True,
+            cwd=home,
+            extra_groups=[] if account else None,
+            **who,
+        )
+        server = subprocess.Popen(
+            [
+                programs / "postgres",
+                *("-D", home / "data"),
+                *(f"--port={port}", "--listen_addresses=127.0.0.1", "--unix_socket_directories="),
+                "--fsync=off",
+            ],
+            stderr=subprocess.DEVNULL,
+            cwd=home,
+            extra_groups=[] if account else None,
+            **who,
+        )
+        try:
+            _wait_for(url)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(20)
+    finally:
+        shutil.rmtree(home)
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.05)
+        else:
+            return
+
+
+_FILES: Final = History(
+    [
+        Migration.of("auth", 1, "users", "create table users (id int primary key)"),
+        Migration.of(
+            "contact",
+            1,
+            "people",
+            "create table people (id serial primary key, email text, boss int references people);"
+            "create view bosses as select boss from people;"
+            "create function greet() returns text language sql security definer"
+            " set search_path = pg_catalog, pg_temp as $$ select 'hello' $$",
+        ),
+    ]
+)
+
+
+@dataclass
+class Patient:
+    """A database for the doctor, with an owner, a role for the program, and one that migrates."""
+
+    server: str
+    name: str
+    database: str
+    sessions: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def admin(self) -> str:
+        return make_conninfo(self.server, dbname=self.database)
+
+    def url(self, role: str) -> str:
+        return make_conninfo(self.server, dbname=self.database, user=f"{self.name}_{role}")
+
+    def run(self, text: str) -> list[Any]:
+        """Run statements as the superuser, with `%` for the roles' common prefix; return rows."""
+        with psycopg.connect(self.admin, autocommit=True) as conn:
+            cursor = conn.execute(text.replace("%", self.name).encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def session(self, role: str) -> None:
+        """Keep a connection of a role open until the test ends."""
+        self.sessions.enter_context(psycopg.connect(self.url(role)))
+
+    def examine(self, role: str = "app") -> Report:
+        return asyncio.run(examine(self.url(role)))
+
+    def install(self, *tenants: str) -> None:
+        """Set up the registry and tenants with the tools of this library."""
+        settings = MigrateSettings(owner=f"{self.name}_owner", app=f"{self.name}_app")
+
+        async def main() -> None:
+            async with Fleet(self.url("deploy"), settings=settings) as fleet:
+                await fleet.install()
+                await fleet.register(_FILES)
+            for tenant in tenants:
+                await provision(self.url("deploy"), tenant, settings=settings)
+
+        asyncio.run(main())
+
+
+@contextmanager
+def admitted(server: str) -> Iterator[Patient]:
+    name = f"doc{os.getpid()}_{next(_numbers)}"
+    patient = Patient(server, name, name)
+    with psycopg.connect(server, autocommit=True) as conn:
+        for text in (
+            f"create role {name}_owner",
+            f"create role {name}_app login",
+            f"create role {name}_deploy login noinherit",
+            f"grant {name}_owner to {name}_deploy",
+            f"create database {name} owner {name}_owner",
+            f"revoke temporary on database {name} from public",
+        ):
+            conn.execute(text.encode())
+    with patient.sessions:
+        yield patient
+
+
+@pytest.fixture(params=["newest", "oldest"])
+def server(request: pytest.FixtureRequest) -> str:
+    """The superuser's URL of the newest server and of an older one."""
+    fixture = "postgres_dsn" if request.param == "newest" else "older_postgres_dsn"
+    return str(request.getfixturevalue(fixture))
+
+
+@pytest.fixture
+def patient(server: str) -> Iterator[Patient]:
+    """A new, empty database."""
+    with admitted(server) as it:
+        yield it
+
+
+@pytest.fixture
+def new_patient(postgres_dsn: str) -> Iterator[Callable[[], Patient]]:
+    """Make databases on the newest server only."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(admitted(postgres_dsn))

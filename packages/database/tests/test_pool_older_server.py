@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import psycopg
@@ -18,83 +10,18 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from mtenant_database.pool import Pool
-from mtenant_devstack.account import server_account
 
 pytestmark = pytest.mark.anyio
 
 Conn: TypeAlias = AsyncConnection[Any]
 
-# Debian's place; others may put one on the PATH.
-_PLACES = [f"/usr/lib/postgresql/{release}/bin" for release in (17, 16, 15)]
-
 
 @pytest.fixture(scope="module")
-def old_dsn() -> Iterator[str]:
+def old_dsn(older_postgres_dsn: str) -> str:
     """The URL, for an ordinary role, of a PostgreSQL below 18."""
-    programs = next((Path(place) for place in _PLACES if Path(place, "postgres").exists()), None)
-    if programs is None:
-        pytest.skip("there is no PostgreSQL below 18 on this machine")
-    account = server_account()
-    who: dict[str, Any] = {"user": account.uid, "group": account.gid} if account else {}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home = Path(tempfile.mkdtemp(prefix="mtenant-old-"))
-    if account:
-        os.chown(home, *account.ids)
-    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    try:
-        subprocess.run(
-            [
-                programs / "initdb",
-                "-D",
-                home / "data",
-                "-A",
-                "trust",
-                "-U",
-                "postgres",
-                "--no-sync",
-            ],
-            check=True,
-            capture_output=True,
-            cwd=home,
-            extra_groups=[] if account else None,
-            **who,
-        )
-        server = subprocess.Popen(
-            [
-                programs / "postgres",
-                *("-D", home / "data"),
-                *(f"--port={port}", "--listen_addresses=127.0.0.1", "--unix_socket_directories="),
-                "--fsync=off",
-            ],
-            stderr=subprocess.DEVNULL,
-            cwd=home,
-            extra_groups=[] if account else None,
-            **who,
-        )
-        try:
-            _wait_for(url)
-            with psycopg.connect(url, autocommit=True) as conn:
-                conn.execute("create role app login")
-            yield url.replace("postgres@", "app@")
-        finally:
-            server.terminate()
-            server.wait(20)
-    finally:
-        shutil.rmtree(home)
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            psycopg.connect(url).close()
-        except psycopg.OperationalError:
-            assert time.monotonic() < deadline, "the server does not start"
-            time.sleep(0.05)
-        else:
-            return
+    with psycopg.connect(older_postgres_dsn, autocommit=True) as conn:
+        conn.execute("create role app login")
+    return older_postgres_dsn.replace("postgres@", "app@")
 
 
 @pytest.mark.parametrize("autocommit", [True, False])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mtenant_database.commit import CommitLost, resolve
 from mtenant_database.database import Database
 from mtenant_database.errors import CommitUnknown, DatabaseUnavailable, PoolExhausted
 from mtenant_devstack import Server, Stack
@@ -94,3 +95,69 @@ async def _until(predicate: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
         while not predicate():
             await asyncio.sleep(0.005)
+
+
+async def _left_open(db: Database) -> tuple[Any, str, str | None]:
+    """Return a connection whose transaction has an id, that id, and where it was given."""
+    conn = await db._engine.borrow(None)
+    await conn.execute("begin")
+    cursor = await conn.execute("select pg_current_xact_id()::text")
+    [(xid,)] = await cursor.fetchall()
+    return conn, xid, db._engine.timelines.get(conn)
+
+
+def _database(place: Any) -> Database:
+    return Database(
+        place.config(retry_interval=timedelta(seconds=0.1), connect_timeout=timedelta(seconds=5))
+    )
+
+
+async def test_an_id_that_a_crash_gave_to_another_transaction_is_not_taken_for_its_own(
+    durable: Server, place_on: Callable[[str], Any]
+) -> None:
+    """Nothing of the first had reached the disk, so that its id was given again."""
+    place = place_on(durable.url)
+    place.run("checkpoint")
+    async with _database(place) as db:
+        conn, xid, where = await _left_open(db)
+        await asyncio.to_thread(durable.kill)
+        await asyncio.to_thread(durable.start)
+        await db._engine.release(conn)
+        while place.run(
+            f"select {xid} < pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+        ) != [(True,)]:
+            place.run("select pg_current_xact_id()")
+        assert place.run(f"select pg_xact_status('{xid}')") == [("committed",)]
+
+        with pytest.raises(CommitUnknown, match="crash"):
+            await resolve(db._engine, CommitLost(xid, where, OSError("lost")))
+
+
+async def test_an_id_that_is_in_the_future_after_a_crash_was_never_committed(
+    durable: Server, place_on: Callable[[str], Any]
+) -> None:
+    place = place_on(durable.url)
+    place.run("checkpoint")
+    async with _database(place) as db:
+        await db.fetch_value("select 1")
+        conn, _, where = await _left_open(db)
+        xid = str(10**9)
+        await asyncio.to_thread(durable.kill)
+        await asyncio.to_thread(durable.start)
+        await db._engine.release(conn)
+
+        with pytest.raises(DatabaseUnavailable, match="was not committed"):
+            await resolve(db._engine, CommitLost(xid, where, OSError("lost")))
+
+
+async def test_after_a_restart_in_good_order_an_id_means_what_it_meant(
+    durable: Server, place_on: Callable[[str], Any]
+) -> None:
+    place = place_on(durable.url)
+    async with _database(place) as db:
+        conn, xid, where = await _left_open(db)
+        await conn.execute("commit")
+        await db._engine.release(conn)
+        await asyncio.to_thread(durable.restart)
+
+        await resolve(db._engine, CommitLost(xid, where, OSError("lost")))

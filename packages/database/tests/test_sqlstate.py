@@ -20,7 +20,7 @@ from mtenant_database.errors import (
     StillReferenced,
 )
 from mtenant_database.sqlstate import TABLE, error_class, translate
-from mtenant_errors import AppError
+from mtenant_errors import AppError, ServiceUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -116,3 +116,17 @@ def test_the_docstrings_hold() -> None:
 
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_each_retryable_503_says_when_to_come_again() -> None:
+    classes = [cls for cls in vars(errors).values() if isinstance(cls, type)]
+    unavailable = [
+        cls
+        for cls in classes
+        if issubclass(cls, ServiceUnavailable) and cls is not ServiceUnavailable and cls.retryable
+    ]
+
+    assert errors.DatabaseUnavailable in unavailable
+    for cls in unavailable:
+        if cls is not errors.ReadOnlyDatabase:  # a failover has no usual length
+            assert "retry-after" in {name.lower() for name in cls().to_headers()}, cls

@@ -301,7 +301,9 @@ def test_a_secret_with_a_lone_surrogate_is_found() -> None:
         ("redis://:p@h", "redis://:***@h"),
         ("a nats://a:b@x,nats://c:d@y b", "a nats://a:***@x,nats://c:***@y b"),
         ("http://h:8080/x?mail=a@b", "http://h:8080/x?mail=a@b"),
-        ("https://user@h/", "https://user@h/"),
+        ("https://t0ken@h/", "https://***@h/"),
+        ("NATS://t0ken@h:4222,nats://h2", "NATS://***@h:4222,nats://h2"),
+        ("postgresql://user@h/", "postgresql://user@h/"),
         ("://", "://"),
     ],
 )

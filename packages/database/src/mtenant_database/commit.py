@@ -14,14 +14,25 @@ if TYPE_CHECKING:
     from mtenant_database.engine import Connection, Engine
 
 # An id says nothing on another server, and after a failover it may be given out again there: the
-# system identifier and the timeline must be those under which it was given.
+# system identifier and the timeline must be those under which it was given. After a crash it may be given
+# out again on the same server, if nothing of its transaction had reached the disk. What tells a crash from a
+# restart in good order is that the statistics begin anew (manual, 27.2.2); if somebody resets them, a
+# commit is called unknown that need not be.
 IDENTITY: Final = (
     "(select case when not pg_is_in_recovery() then system_identifier || '/'"
-    " || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end from pg_control_system())"
+    " || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || '/'"
+    " || coalesce((select extract(epoch from stats_reset) from pg_stat_bgwriter), 0) end"
+    " from pg_control_system())"
 )
 XID: Final = b"select pg_current_xact_id_if_assigned()::text"
 XID_AND_IDENTITY: Final = XID + b", " + IDENTITY.encode()
 _STATUS: Final = f"select {IDENTITY}, pg_xact_status(%s::text::xid8)"
+_NEVER: Final = f"select {IDENTITY}, 'aborted'"
+_UNKNOWN: Final = {
+    "elsewhere": "was on another server or timeline",
+    "ambiguous": "was before a crash, and its id may have been given to another one since",
+    "unknown": "is too old to be known",
+}
 _FIRST_WAIT: Final = 0.01
 _LONGEST_WAIT: Final = 0.5
 
@@ -53,21 +64,16 @@ async def resolve(engine: Engine, lost: CommitLost) -> None:
     try:
         async with asyncio.timeout(engine.resolve_within):
             while True:
-                status = await _ask(engine, xid, identity)
-                if status == "committed":
-                    return
-                if status == "aborted":
-                    raise DatabaseUnavailable(
-                        internal=f"the connection was lost; transaction {xid} was not committed"
-                    ) from cause
-                if status == "elsewhere":
-                    raise CommitUnknown(
-                        internal=f"transaction {xid} was on {identity}, this is another timeline"
-                    ) from cause
-                if status == "unknown":
-                    raise CommitUnknown(
-                        internal=f"transaction {xid} is too old to be known"
-                    ) from cause
+                match await _ask(engine, xid, identity):
+                    case "committed":
+                        return
+                    case "aborted":
+                        raise DatabaseUnavailable(
+                            internal=f"the connection was lost; transaction {xid} was not committed"
+                        ) from cause
+                    case "elsewhere" | "ambiguous" | "unknown" as status:
+                        why = _UNKNOWN[status]
+                        raise CommitUnknown(internal=f"transaction {xid} {why}") from cause
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)
     except TimeoutError:
@@ -85,9 +91,16 @@ async def _ask(engine: Engine, xid: str, identity: str) -> str:
 
 
 async def _status(conn: Connection, xid: str, identity: str) -> str:
-    cursor = await conn.execute(_STATUS, [xid])
+    try:
+        cursor = await conn.execute(_STATUS, [xid])
+    except psycopg.errors.InvalidParameterValue:
+        # An id that is yet to be given out: here it was never committed.
+        cursor = await conn.execute(_NEVER)
     row = await cursor.fetchone()
     here, status = row or (None, None)
-    if here != identity:
+    if here == identity:
+        return str(status) if status is not None else "unknown"
+    if here is None or here.rpartition("/")[0] != identity.rpartition("/")[0]:
         return "elsewhere"
-    return str(status) if status is not None else "unknown"
+    # There was a crash. Had it been committed, its id would be committed now: so anything else is certain.
+    return "ambiguous" if status in {None, "committed"} else "aborted"

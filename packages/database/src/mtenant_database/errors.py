@@ -45,6 +45,8 @@ AppError
 r: retryable
 ```
 
+Each retryable 503 says when to come again (`retry_after`), at least roughly.
+
 No message, and no `internal` text, holds the value of a column. `SQLSTATE`s become these in `sqlstate.py`.
 """
 
@@ -179,18 +181,21 @@ class TenantNotReady(ServiceUnavailable):
     """The tenant is being provisioned, or its schema is older than this program needs."""
 
     code, message = "TENANT_NOT_READY", "the tenant is not ready: try again later"
+    retry_after = 5.0
 
 
 class DatabaseUnavailable(ServiceUnavailable):
     """There is no connection, or it was lost and nothing was done."""
 
     code = "DATABASE_UNAVAILABLE"
+    retry_after = 1.0
 
 
 class PoolExhausted(ServiceUnavailable):
     """No connection became free in time."""
 
     code = "POOL_EXHAUSTED"
+    retry_after = 1.0
 
 
 class TenantThrottled(TooManyRequests):
@@ -203,6 +208,7 @@ class LockTimeout(ServiceUnavailable):
     """A lock was not granted in time; nothing was done."""
 
     code = "LOCK_TIMEOUT"
+    retry_after = 1.0
 
 
 class ResourcesExhausted(ServiceUnavailable):

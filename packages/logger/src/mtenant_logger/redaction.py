@@ -59,6 +59,11 @@ _SENSITIVE_PAIRS: Final = frozenset(
 # User information of a URL (RFC 3986, 3.2.1): what is between the first ":" and the last "@" of the
 # authority. No part of it can hold a "/", so the search stays linear.
 _URL_PASSWORD: Final = re.compile(r"(://[^\s/?#:@]*:)[^\s/?#]*(?=@)")
+# Alone, it is a token where nobody logs in by name: NATS (its documentation, token authentication),
+# and HTTP, as git has it.
+_URL_TOKEN: Final = re.compile(
+    r"(?<![A-Za-z])((?:nats|tls|https?|wss?)://)[^\s/?#:@]+(?=@)", re.IGNORECASE
+)
 
 # `password=...` as it stands in a libpq connection string, a query string or a command line. A name is
 # tried at its beginning only and not given up letter by letter, so the search stays linear.
@@ -140,6 +145,7 @@ class Secrets:
             text = pattern.sub(MASK, text)
         if "://" in text:
             text = _URL_PASSWORD.sub(rf"\1{MASK}", text)
+            text = _URL_TOKEN.sub(rf"\1{MASK}", text)
         if "=" in text:
             text = _mask_assigned(text)
         return text

@@ -8,8 +8,9 @@ import contextlib
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+from mtenant_database.doctor.command import doctor
 from mtenant_database.migrate import commands
 from mtenant_database.migrate.report import ABORTED
 from mtenant_errors import AppError
@@ -27,6 +28,23 @@ exit status:
 
 Nothing is half done at any moment. After a failure or Ctrl-C, run the same again: it goes on where it
 stopped."""
+
+
+_DOCTOR: Final = """\
+Look at a live database, ours or anybody's, for what lets one tenant see another, and print one line of
+cure for each finding: SQL if it ends in a semicolon. It reads, changes nothing, and needs no more
+rights than the program; connect as the program does.
+
+Looked at: superusers and BYPASSRLS, search_path, TEMP, grants to PUBLIC, row security of shared tables,
+functions' paths, keys and views across schemas and components, owners, extensions, types, drift."""
+_DOCTOR_STATUS: Final = """\
+The server is DATABASE_URL, or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, DB_NAME, or --dsn.
+
+exit status:
+  0  nothing found
+  1  it could not look, or not at everything
+  2  the command is wrong
+  3  there are findings"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,6 +90,15 @@ def _parser() -> _Parser:
     groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _migrate(_group(groups, "migrate", "apply, undo, register and mend migrations"))
     _tenants(_group(groups, "tenants", "list, make, suspend and drop tenants"))
+    checkup = groups.add_parser(
+        "doctor",
+        help="examine a database for what lets one tenant see another",
+        description=_DOCTOR,
+        epilog=_DOCTOR_STATUS,
+    )
+    checkup.set_defaults(run=doctor)
+    checkup.add_argument("--dsn", metavar="URL", help="the server, instead of the environment")
+    checkup.add_argument("--json", action="store_true", help="write JSON, with every finding")
     return parser
 
 

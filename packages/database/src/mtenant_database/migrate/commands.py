@@ -47,7 +47,7 @@ async def up(options: Namespace) -> int:
             names = None if _component(options) is None else [_named(options)]
             return _say_report(await fleet.up(names, **how), options)
     files = read_migrations(_folder(options), _named(options))
-    report = await deploy(_conninfo(options), files, settings=_settings(options), **how)
+    report = await deploy(conninfo_of(options), files, settings=_settings(options), **how)
     return _say_report(report, options)
 
 
@@ -168,7 +168,9 @@ async def adopt(options: Namespace) -> int:
 
 async def list_all(options: Namespace) -> int:
     """List the tenants."""
-    tenants = await list_tenants(_conninfo(options), size=options.size, settings=_settings(options))
+    tenants = await list_tenants(
+        conninfo_of(options), size=options.size, settings=_settings(options)
+    )
     if options.json:
         print(json.dumps([asdict(tenant) for tenant in tenants], indent=2))
         return OK
@@ -183,7 +185,7 @@ async def list_all(options: Namespace) -> int:
 
 async def drift(options: Namespace) -> int:
     """Find schemas that differ."""
-    found = await find_drift(_conninfo(options), settings=_settings(options))
+    found = await find_drift(conninfo_of(options), settings=_settings(options))
     if options.json:
         print(json.dumps([asdict(one) for one in found], indent=2))
     else:
@@ -204,7 +206,7 @@ async def drift(options: Namespace) -> int:
 
 async def provision_all(options: Namespace) -> int:
     """Make tenants."""
-    conninfo, settings = _conninfo(options), _settings(options)
+    conninfo, settings = conninfo_of(options), _settings(options)
     tenants = [*dict.fromkeys(map(check_tenant_id, options.tenants))]
     failed = 0
     for tenant in tenants:
@@ -230,26 +232,27 @@ async def drop_one(options: Namespace) -> int:
             raise ValueError("nobody is there to ask: say --yes")
         if (await asyncio.to_thread(input, question)).strip() != options.tenant:
             raise ValueError("that is another id; nothing was dropped")
-    await drop(_conninfo(options), options.tenant, settings=_settings(options))
+    await drop(conninfo_of(options), options.tenant, settings=_settings(options))
     print(f"{options.tenant}: dropped")
     return OK
 
 
 async def suspend_one(options: Namespace) -> int:
     """Lock a tenant."""
-    await suspend(_conninfo(options), options.tenant, settings=_settings(options))
+    await suspend(conninfo_of(options), options.tenant, settings=_settings(options))
     print(f"{options.tenant}: suspended")
     return OK
 
 
 async def resume_one(options: Namespace) -> int:
     """Unlock a tenant."""
-    await resume(_conninfo(options), options.tenant, settings=_settings(options))
+    await resume(conninfo_of(options), options.tenant, settings=_settings(options))
     print(f"{options.tenant}: active")
     return OK
 
 
-def _conninfo(options: Namespace) -> str:
+def conninfo_of(options: Namespace) -> str:
+    """Return the server that is meant: `--dsn`, or what the environment says."""
     if options.dsn is None:
         return DatabaseConfig.from_env().conninfo()
     parse_dsn(options.dsn)  # whose error does not repeat a password
@@ -262,13 +265,15 @@ def _settings(options: Namespace) -> MigrateSettings:
 
 
 def _fleet(options: Namespace) -> Fleet:
-    return Fleet(_conninfo(options), settings=_settings(options))
+    return Fleet(conninfo_of(options), settings=_settings(options))
 
 
 def _migrator(options: Namespace) -> Migrator:
     files = read_migrations(_folder(options), _named(options))
     history = files.shared if options.schema == "shared" else files.tenant
-    return Migrator(_conninfo(options), history, schema=options.schema, settings=_settings(options))
+    return Migrator(
+        conninfo_of(options), history, schema=options.schema, settings=_settings(options)
+    )
 
 
 def _folder(options: Namespace) -> Path:

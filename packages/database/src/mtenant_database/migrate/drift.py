@@ -14,51 +14,55 @@ from mtenant_database.migrate.settings import MigrateSettings
 from mtenant_database.migrate.transaction import first_value, in_transaction
 
 # One line for each thing of a schema. What pg_get_* says is qualified with the schema's own name,
-# which is taken out, so that two schemas that are alike have the same lines.
-_LINES: Final = """
-SELECT n.nspname, replace(line, quote_ident(n.nspname) || '.', '') AS line
-FROM pg_namespace n JOIN shared.tenants t ON n.nspname = 'tenant_' || t.id,
-LATERAL (
-    SELECT 'table ' || c.relname || ' ' || c.relkind::text || CASE WHEN c.relrowsecurity THEN ' rls' ELSE '' END
-    FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+# which is taken out, so that two schemas that are alike have the same lines. Each branch joins all
+# schemas at once: a catalog has no index by schema, and to be read for each schema is quadratic.
+_LINES: Final = sql.SQL("""
+schemas AS MATERIALIZED (
+    SELECT n.oid, n.nspname FROM pg_namespace n JOIN shared.tenants t ON n.nspname = 'tenant_' || t.id
+    WHERE t.status IN ('active', 'suspended') AND ({})
+), found (nspname, line) AS (
+    SELECT n.nspname, 'table ' || c.relname || ' ' || c.relkind::text
+        || CASE WHEN c.relrowsecurity THEN ' rls' ELSE '' END
+    FROM schemas n JOIN pg_class c ON c.relnamespace = n.oid
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
     UNION ALL
-    SELECT 'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+    SELECT n.nspname, 'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
         || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
         || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
         || a.attidentity::text || a.attgenerated::text
-    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    FROM schemas n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_attribute a ON a.attrelid = c.oid
     LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
-    WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-        AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
-    SELECT 'constraint ' || c.relname || '.' || k.conname || ' ' || pg_get_constraintdef(k.oid)
-    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
-    WHERE k.connamespace = n.oid AND k.contype <> 'n'
+    SELECT n.nspname, 'constraint ' || c.relname || '.' || k.conname || ' ' || pg_get_constraintdef(k.oid)
+    FROM schemas n JOIN pg_constraint k ON k.connamespace = n.oid JOIN pg_class c ON c.oid = k.conrelid
+    WHERE k.contype <> 'n'
     UNION ALL
-    SELECT 'index ' || c.relname || ' ' || pg_get_indexdef(c.oid)
+    SELECT n.nspname, 'index ' || c.relname || ' ' || pg_get_indexdef(c.oid)
         || CASE WHEN i.indisvalid THEN '' ELSE ' invalid' END
-    FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid WHERE c.relnamespace = n.oid
+    FROM schemas n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_index i ON i.indexrelid = c.oid
     UNION ALL
-    SELECT 'view ' || c.relname || ' ' || pg_get_viewdef(c.oid)
-    FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('v', 'm')
+    SELECT n.nspname, 'view ' || c.relname || ' ' || pg_get_viewdef(c.oid)
+    FROM schemas n JOIN pg_class c ON c.relnamespace = n.oid WHERE c.relkind IN ('v', 'm')
     UNION ALL
-    SELECT 'trigger ' || c.relname || '.' || g.tgname || ' ' || pg_get_triggerdef(g.oid)
-    FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
-    WHERE c.relnamespace = n.oid AND NOT g.tgisinternal
+    SELECT n.nspname, 'trigger ' || c.relname || '.' || g.tgname || ' ' || pg_get_triggerdef(g.oid)
+    FROM schemas n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_trigger g ON g.tgrelid = c.oid
+    WHERE NOT g.tgisinternal
     UNION ALL
-    SELECT 'policy ' || c.relname || '.' || p.polname || ' ' || p.polcmd::text || ' '
+    SELECT n.nspname, 'policy ' || c.relname || '.' || p.polname || ' ' || p.polcmd::text || ' '
         || coalesce(pg_get_expr(p.polqual, p.polrelid), '') || ' '
         || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '')
-    FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE c.relnamespace = n.oid
+    FROM schemas n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_policy p ON p.polrelid = c.oid
     UNION ALL
-    SELECT 'function ' || f.proname || ' ' || pg_get_functiondef(f.oid)
-    FROM pg_proc f WHERE f.pronamespace = n.oid AND f.prokind IN ('f', 'p')
+    SELECT n.nspname, 'function ' || f.proname || ' ' || pg_get_functiondef(f.oid)
+    FROM schemas n JOIN pg_proc f ON f.pronamespace = n.oid WHERE f.prokind IN ('f', 'p')
     UNION ALL
-    SELECT 'type ' || y.typname FROM pg_type y
-    WHERE y.typnamespace = n.oid AND y.typtype IN ('d', 'e', 'r')
-) found(line)
-WHERE t.status IN ('active', 'suspended')
-"""
+    SELECT n.nspname, 'type ' || y.typname
+    FROM schemas n JOIN pg_type y ON y.typnamespace = n.oid WHERE y.typtype IN ('d', 'e', 'r')
+), lines AS (
+    SELECT nspname, replace(line, quote_ident(nspname) || '.', '') AS line FROM found
+)
+""")
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,18 @@ async def find_drift(conninfo: str, *, settings: MigrateSettings | None = None) 
         NotInstalled: There is no registry.
     """
     async with Link(conninfo) as link:
-        return await in_transaction(link, settings or MigrateSettings(), _find)
+        return await in_transaction(link, settings or MigrateSettings(), compare)
 
 
-async def _find(link: Link) -> list[Drift]:
+async def compare(link: Link) -> list[Drift]:
+    """Return what `find_drift` does, in the open transaction; its path is `pg_catalog`."""
     rows = json.loads(await first_value(link, _FINGERPRINTS) or "[]")
     drifted = odd_ones([(row[0], json.dumps(row[1]), row[2]) for row in rows])
     if not drifted:
         return []
     names = sorted({*drifted, *drifted.values()})
-    query = _DETAILS.format(sql.SQL(_LINES), sql.Literal([f"tenant_{name}" for name in names]))
+    which = sql.SQL("n.nspname = ANY({})").format(sql.Literal([f"tenant_{name}" for name in names]))
+    query = _DETAILS.format(_LINES.format(which))
     lines = json.loads(await first_value(link, query) or "{}")
     found = {name: {*lines.get(f"tenant_{name}", ())} for name in names}
     return [
@@ -131,14 +137,14 @@ def _sorted(lines: set[str]) -> tuple[str, ...]:
 
 
 _FINGERPRINTS: Final = sql.SQL(
-    "WITH lines AS ({}), prints AS (SELECT nspname, md5(string_agg(line, E'\\n' ORDER BY line"
+    "WITH {}, prints AS (SELECT nspname, md5(string_agg(line, E'\\n' ORDER BY line"
     ' COLLATE "C")) AS print FROM lines GROUP BY nspname)'
     " SELECT json_agg(json_build_array(t.id, (SELECT json_agg(json_build_array(v.component, v.version,"
     " v.contract) ORDER BY v.component) FROM shared.tenant_versions v WHERE v.tenant = t.id),"
     " coalesce(p.print, '')) ORDER BY t.id) FROM shared.tenants t LEFT JOIN prints p"
     " ON p.nspname = 'tenant_' || t.id WHERE t.status IN ('active', 'suspended')"
-).format(sql.SQL(_LINES))
+).format(_LINES.format(sql.SQL("true")))
 _DETAILS: Final = sql.SQL(
-    "WITH lines AS ({} AND n.nspname = ANY({})) SELECT json_object_agg(nspname, found) FROM"
+    "WITH {} SELECT json_object_agg(nspname, found) FROM"
     " (SELECT nspname, json_agg(line) AS found FROM lines GROUP BY nspname) grouped"
 )

@@ -49,6 +49,9 @@ class ReadWriteRouter:
         replicas: Where reads may go; none are allowed too.
         max_lag: How far a replica may be behind, in seconds.
         interval: How often each server is looked at, in seconds.
+
+    Raises:
+        ValueError: The times do not fit, or a database is given twice or to another router too.
     """
 
     def __init__(
@@ -64,6 +67,11 @@ class ReadWriteRouter:
                 f"max_lag is {max_lag} and interval {interval}: lag is seen to within two intervals,"
                 " so max_lag has to be more"
             )
+        members = [primary, *replicas]
+        if any(db._engine.standby or db._engine.committed for db in members):
+            raise ValueError("one of the databases is part of another router")
+        if len({id(member) for member in members}) < len(members):
+            raise ValueError("a database is given twice")
         self.primary = primary
         self.max_lag = max_lag
         self.interval = interval
@@ -72,6 +80,7 @@ class ReadWriteRouter:
         self._marks = Marks()
         self._turn = 0
         self._drained = -math.inf
+        self._trouble = ""
         self._watching: list[asyncio.Task[None]] = []
         primary._engine.committed = self._marks.note
         for database in replicas:
@@ -193,10 +202,16 @@ class ReadWriteRouter:
             async with asyncio.timeout(_PATIENCE):
                 sight = await self._see_primary()
         except (AppError, TimeoutError) as exc:
-            _logger.debug("the primary does not answer: %s", _told(exc))
+            self._tell(f"the primary cannot be looked at: {_told(exc)}")
             return
+        self._tell("")
         if sight.standby:
             await self._drain(self.primary, "the primary's connections lead to a replica")
+
+    def _tell(self, trouble: str) -> None:
+        if trouble and not self._trouble:  # else it is no news
+            _logger.warning("%s", trouble)
+        self._trouble = trouble
 
     async def _see_primary(self) -> Sight:
         unknown = self._marks.unknown

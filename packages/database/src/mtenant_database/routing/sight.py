@@ -56,4 +56,5 @@ async def look_at(database: Database) -> Sight:
     """
     at = monotonic()
     standby, position, timeline, system, written = await database.fetch_one(_LOOK)
-    return Sight(at, standby, int(position), timeline, system, int(written or 0))
+    # A replica that has replayed nothing yet has no position.
+    return Sight(at, standby, int(position or 0), timeline, system, int(written or 0))

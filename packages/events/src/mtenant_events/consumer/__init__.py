@@ -1,0 +1,1 @@
+"""Consumers: from a stream to handlers, each event to one effect."""

@@ -1,0 +1,1 @@
+"""The outbox and the inbox in PostgreSQL: the one place of this package that knows psycopg."""
