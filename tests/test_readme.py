@@ -9,7 +9,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     path.relative_to(ROOT)
-    for pattern in ("README.md", "CONTRIBUTING.md", "packages/*/README.md", "scripts/*/README.md")
+    for pattern in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "packages/*/README.md",
+        "services/*/README.md",
+        "scripts/*/README.md",
+    )
     for path in ROOT.glob(pattern)
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from mtenant_devstack import binaries
 from mtenant_devstack.ports import LOOPBACK
@@ -17,9 +16,9 @@ ANY_PORT = -1  # nats-server's own word for "choose one"
 class Nats(Server):
     """One nats-server with JetStream, without accounts or passwords."""
 
-    name: ClassVar[str] = "nats"
-    title: ClassVar[str] = "NATS"
-    variable: ClassVar[str] = "NATS_URL"
+    name = "nats"
+    title = "NATS"
+    variable = "NATS_URL"
 
     @property
     def url(self) -> str:

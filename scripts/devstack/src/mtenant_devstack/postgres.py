@@ -20,9 +20,9 @@ class Postgres(Server):
     UTF-8, the builtin C.UTF-8 locale, time zone UTC. Extensions: plpgsql and vector.
     """
 
-    name: ClassVar[str] = "postgres"
-    title: ClassVar[str] = "PostgreSQL"
-    variable: ClassVar[str] = "DATABASE_URL"
+    name = "postgres"
+    title = "PostgreSQL"
+    variable = "DATABASE_URL"
     stop_signal: ClassVar[int] = signal.SIGINT  # "fast shutdown", manual section 18.5
 
     @property

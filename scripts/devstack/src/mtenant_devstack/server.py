@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -52,11 +52,11 @@ class Server(ABC):
     The methods may be called from any thread; one call at a time takes effect.
     """
 
-    name: ClassVar[str]
-    """Its name in code: "postgres", "nats" or "valkey"."""
-    title: ClassVar[str]
+    name: str
+    """Its name in code, as "postgres"."""
+    title: str
     """Its name in messages."""
-    variable: ClassVar[str]
+    variable: str
     """The environment variable that programs read its URL from."""
 
     def __init__(self, place: Place, port: int | None = None) -> None:
@@ -182,6 +182,10 @@ class Server(ABC):
     def _ready(self, home: Path, port: int, pid: int) -> int | None:
         """Return the port that the process serves on, None while it is not ready."""
 
+    def _environment(self, port: int) -> Mapping[str, str]:
+        """Return the whole environment of its process."""
+        return ENVIRONMENT
+
     def _prepare(self) -> Path:
         """Make the server's own folder, once, and return it."""
         self._program = self._find_program()
@@ -204,7 +208,7 @@ class Server(ABC):
         child = place.client.spawn(
             self._command(home, port),
             cwd=home,
-            env=ENVIRONMENT,
+            env=self._environment(port),
             log=place.run / f"{self.name}.log",
             stop_signal=self._last_signal,
             owner=place.account,

@@ -17,6 +17,7 @@ from mtenant_devstack.errors import BinaryMissing, DevstackError
 from mtenant_devstack.nats import Nats
 from mtenant_devstack.postgres import Postgres
 from mtenant_devstack.server import Mode, Place, Server
+from mtenant_devstack.service import Program, Service
 from mtenant_devstack.valkey import Valkey
 
 SERVERS: Mapping[str, type[Server]] = {kind.name: kind for kind in (Postgres, Nats, Valkey)}
@@ -164,6 +165,19 @@ class Stack:
             raise DevstackError("the stack is not open: use it in a `with` block")
         log = self.directory / "run.log"
         self._client.run(argv, seconds=seconds, cwd=Path.cwd(), env=env, log=log)
+
+    def service(self, program: Program, settings: Mapping[str, str], port: int) -> Service:
+        """Return a service to start; it runs as the caller, and ends with the stack.
+
+        Args:
+            program: what runs.
+            settings: its whole environment, but for PORT.
+            port: where it listens.
+        """
+        if self._client is None:
+            raise DevstackError("the stack is not open: use it in a `with` block")
+        place = Place(self._client, self.directory, None, self._mode, None)
+        return Service(place, program, settings, port)
 
     def close(self) -> None:
         """Stop the servers and remove the directories. The second time nothing happens."""

@@ -6,7 +6,6 @@ import contextlib
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from mtenant_devstack import binaries
 from mtenant_devstack.ports import LOOPBACK, free_port
@@ -18,9 +17,9 @@ PROBE_TIMEOUT = 1.0  # seconds
 class Valkey(Server):
     """One valkey-server without a password; in durable mode it appends to a file at each write."""
 
-    name: ClassVar[str] = "valkey"
-    title: ClassVar[str] = "Valkey"
-    variable: ClassVar[str] = "REDIS_URL"
+    name = "valkey"
+    title = "Valkey"
+    variable = "REDIS_URL"
 
     @property
     def url(self) -> str:

@@ -1,0 +1,177 @@
+"""The CRM on a stack: a database with its two roles, and every installed service."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote, urlsplit
+
+from mtenant_devstack.errors import DevstackError
+from mtenant_devstack.ports import LOOPBACK
+from mtenant_devstack.service import PROGRAMS, Service, installed, plain_environment
+from mtenant_devstack.stack import Stack
+
+MIGRATE_TIMEOUT = 120.0  # seconds
+TIMEOUT = 10  # seconds for PostgreSQL to answer
+
+SCOPES: Mapping[str, tuple[str, ...]] = {
+    "tenant-service": ("users:manage",),
+    "contact-service": (),
+    "deal-service": ("contacts:read",),
+    "communication-service": ("contacts:read",),
+}
+"""What a service may do at others, by the tokens that auth-service gives it."""
+
+
+class Crm:
+    """Every installed service as a process, for as long as the `with` block runs.
+
+    They have a database of their own, which a role without rights owns and another one uses, so that
+    row security holds as in production. It is removed at the end.
+
+    Args:
+        stack: an open stack; the services end with it at the latest.
+        urls: DATABASE_URL, of a role that may make databases and roles; NATS_URL and REDIS_URL.
+
+    Attributes:
+        services: the running services, by name.
+        mails: the directory that every mail is written to instead of being sent.
+        owner: the URL of the database, as its owner.
+    """
+
+    def __init__(self, stack: Stack, urls: Mapping[str, str]) -> None:
+        self._stack = stack
+        self._urls = urls
+        self._database = f"crm_{secrets.token_hex(4)}"
+        self._password = secrets.token_urlsafe(24)
+        self._ports = {program.name: program.free_port() for program in installed()}
+        self.services: dict[str, Service] = {}
+        self.mails = stack.directory / "mails"
+        self.owner = self._as("owner")
+
+    def __enter__(self) -> Self:
+        """Make the database, migrate it, and start the services.
+
+        Raises:
+            DevstackError: one of them could not be started; those that could are stopped again.
+        """
+        self.mails.mkdir(mode=0o700)
+        self._administer(self._making())
+        try:
+            settings = self._settings()
+            for program in installed():  # in turn: the first makes what all of them stand on
+                env = {**settings[program.name], "DATABASE_URL": self.owner}
+                self._stack.run(program.command("migrate"), env=env, seconds=MIGRATE_TIMEOUT)
+            self.services = {
+                program.name: self._stack.service(
+                    program, settings[program.name], self._ports[program.name]
+                )
+                for program in installed()
+            }
+            _at_once(service.start for service in self.services.values())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the services politely, and remove their database."""
+        services, self.services = self.services, {}
+        with suppress(DevstackError):  # a stack that is closed has stopped them
+            _at_once(service.stop for service in services.values())
+        if not self._stack.postgres.started:
+            # Ours goes with everything in it; one that was there before is left as it was.
+            self._administer(self._unmaking())
+
+    def _settings(self) -> dict[str, dict[str, str]]:
+        """Return the environment of each service, but for its port."""
+        secret_of = {name: secrets.token_urlsafe(32) for name in SCOPES}
+        clients = {
+            name: {"secrets": [secret], "scopes": SCOPES[name]}
+            for name, secret in secret_of.items()
+        }
+        alike = {
+            **plain_environment(),
+            **{
+                program.variable: f"http://{LOOPBACK}:{self._ports.get(program.name, program.port)}"
+                for program in PROGRAMS
+            },
+            "DATABASE_URL": self._as("app"),
+            "NATS_URL": self._urls["NATS_URL"],
+            "REDIS_URL": self._urls["REDIS_URL"],
+            "DB_OWNER_ROLE": f"{self._database}_owner",
+            "DB_APP_ROLE": f"{self._database}_app",
+            "ENVIRONMENT": "development",
+            "MAIL_DIRECTORY": str(self.mails),
+        }
+        settings = {program.name: dict(alike) for program in PROGRAMS}
+        for name, secret in secret_of.items():
+            settings[name]["SERVICE_CLIENT_SECRET"] = secret
+        settings["auth-service"]["AUTH_SECRET"] = secrets.token_urlsafe(32)
+        settings["auth-service"]["AUTH_CLIENTS"] = json.dumps(clients)
+        settings["tenant-service"]["PROVISION_DATABASE_URL"] = self.owner
+        return settings
+
+    def _as(self, role: str) -> str:
+        """Return the URL of the database as one of its roles."""
+        parts = urlsplit(self._urls["DATABASE_URL"])
+        login = f"{self._database}_{role}:{quote(self._password)}"
+        where = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=f"{login}@{where}", path=f"/{self._database}").geturl()
+
+    def _making(self) -> list[str]:
+        name = self._database
+        return [
+            *(
+                f"create role {name}_{role} login password '{self._password}'"
+                for role in ("owner", "app")
+            ),
+            f"grant {name}_owner to current_user",
+            f"create database {name} owner {name}_owner",
+            f"revoke temporary on database {name} from public",
+        ]
+
+    def _unmaking(self) -> list[str]:
+        name = self._database
+        return [
+            f"drop database if exists {name} with (force)",
+            *(f"drop role if exists {name}_{role}" for role in ("owner", "app")),
+        ]
+
+    def _administer(self, statements: Iterable[str]) -> None:
+        """Run statements that hold nothing but names and a password of our own making."""
+        import psycopg  # noqa: PLC0415 -- drivers come with the extra [demo]
+
+        url = self._urls["DATABASE_URL"]
+        try:
+            with psycopg.connect(url, autocommit=True, connect_timeout=TIMEOUT) as connection:
+                for statement in statements:
+                    connection.execute(statement.encode())
+        except psycopg.errors.InsufficientPrivilege as exc:
+            raise DevstackError(
+                "the role of DATABASE_URL may not make databases and roles, which the services"
+                " need: name a superuser's, or unset it and one is started"
+            ) from exc
+
+
+def _at_once(calls: Iterable[Callable[[], None]]) -> None:
+    """Make calls in parallel; raise what the first that failed raised."""
+    calls = list(calls)
+    with ThreadPoolExecutor(max_workers=max(1, len(calls))) as pool:
+        running: list[Future[None]] = [pool.submit(call) for call in calls]
+        wait(running, return_when=FIRST_EXCEPTION)
+        for future in running:
+            future.result()
