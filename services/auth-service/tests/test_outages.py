@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from mtenant_events import Event, EventBus, EventsConfig, Subscriptions
 
 from auth_service import create
 from auth_service.app import MIGRATIONS
@@ -18,6 +17,7 @@ from auth_service.domain.event import UserCreated, UserLogin
 from mtenant_chassis.testing import Place, running
 from mtenant_config import Secret
 from mtenant_devstack import Stack
+from mtenant_events import Event, EventBus, EventsConfig, Subscriptions
 
 pytestmark = pytest.mark.anyio
 

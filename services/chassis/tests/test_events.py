@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from mtenant_events import Event, EventBus, EventsConfig, Subscriptions, event_type
 
 from mtenant_chassis import App, Chassis, CurrentChassis, Router, Tx, create_app, requires
 from mtenant_chassis.nats import NatsEvents, nats_events
@@ -19,6 +18,7 @@ from mtenant_config import Secret
 from mtenant_database import Transaction
 from mtenant_devstack import Stack
 from mtenant_errors import Unprocessable
+from mtenant_events import Event, EventBus, EventsConfig, Subscriptions, event_type
 from mtenant_logger import get_logger
 from mtenant_logger.testing import recorded_logs
 

@@ -106,11 +106,6 @@ async def _more(answered: set[str], enough: int) -> bool:
     return len(answered) > enough
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="PostgreSQL gives the id of a lost transaction out again after a crash, and mtenant-database"
-    " takes the status of its second owner for the first one's: about one run in three",
-)
 async def test_postgresql_that_is_killed_in_the_middle_of_writes_loses_no_answered_one(
     stack: Stack, own_place: Place, notes_app: Any, issuer: Issuer, tenant: str
 ) -> None:

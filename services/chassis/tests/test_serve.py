@@ -456,3 +456,13 @@ async def test_a_body_without_an_end_is_answered_and_cut_off(
         answer = reading.result()
         assert answer.startswith(b"HTTP/1.1 413" if known else b"HTTP/1.1 401")
         assert b"connection: close" in answer
+
+
+def test_migrate_tells_what_is_wrong_in_a_line(program: Path, environ: dict[str, str]) -> None:
+    away = {**environ, "DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/x"}
+    status, out, err = command(program, away, "migrate")
+
+    assert status == 1
+    assert "127.0.0.1" in err
+    assert "Traceback" not in err
+    assert "hunter2" not in out + err

@@ -7,11 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from mtenant_events import Event, EventsConfig, Subscriptions
 
 from mtenant_chassis.nats import nats_events
 from mtenant_chassis.testing import Issuer, Place, running
 from mtenant_config import Secret
+from mtenant_events import Event, EventsConfig, Subscriptions
 from tenant_service.subscriptions import subscriptions
 
 pytestmark = pytest.mark.anyio

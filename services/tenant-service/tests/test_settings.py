@@ -4,9 +4,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from mtenant_events import Event
 
 from mtenant_chassis.testing import Issuer, Place, running
+from mtenant_events import Event
 from tenant_service.domain.event import TenantUpdated, UserCreated
 from tenant_service.subscriptions import subscriptions
 

@@ -1,22 +1,28 @@
-"""The command `crm`: up, down, demo."""
+"""The command `crm`: up, down, migrate, demo."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mtenant_devstack import record
-from mtenant_devstack.demo import demo
+from mtenant_devstack.crm import Crm
+from mtenant_devstack.demo import ask_servers, run_scripts
 from mtenant_devstack.errors import DevstackError
-from mtenant_devstack.server import Mode
+from mtenant_devstack.server import Mode, Server
+from mtenant_devstack.service import installed
 from mtenant_devstack.stack import SERVERS, Stack
+from mtenant_devstack.step import step
+from mtenant_devstack.story import Organization, tell
 
 LOOK = 0.5  # seconds between two looks at the servers while `crm up` waits
 
@@ -59,26 +65,66 @@ def down(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def migrate(arguments: argparse.Namespace) -> int:
+    """Let every installed service register and run its migrations; return the worst exit status."""
+    if not os.environ.get("DATABASE_URL"):
+        raise DevstackError(
+            "DATABASE_URL is not set: name the database to migrate, as a role that owns it or may"
+            " take the role of DB_OWNER_ROLE"
+        )
+    if not (programs := installed()):
+        raise DevstackError("no service is installed here: pip install auth-service, for example")
+    worst = 0
+    for program in programs:
+        _note(f"crm: {program.name}")
+        done = subprocess.run(program.command("migrate"), check=False)  # noqa: S603 -- our own
+        worst = max(worst, abs(done.returncode))
+    return worst
+
+
 def run_demo(arguments: argparse.Namespace) -> int:
-    """Run the demo, and with --stay keep the servers up."""
+    """Run the demo, and with --stay keep everything up."""
     began = time.perf_counter()
     with Stack(_wanted()) as stack:
-        names = ", ".join(type(server).title for server in stack.started) or "nothing"
+        names = ", ".join(server.title for server in stack.started) or "nothing"
         print(f"ok  {time.perf_counter() - began:6.2f} s  start {names}", flush=True)
-        demo(stack, _urls(stack), arguments.script, lambda line: print(line, flush=True))
-        if arguments.stay:
-            record.write(stack.directory)
-            _stay(stack)
+        urls = _urls(stack)
+        ask_servers(urls)
+        with Crm(stack, urls) as crm:
+            first = _story(crm) if installed() else None
+            run_scripts(stack, urls, arguments.script)
+            if arguments.stay:
+                record.write(stack.directory)
+                if first is not None:
+                    _show(crm, first)
+                _stay(stack, crm.services.values())
     return 0
+
+
+def _story(crm: Crm) -> Organization:
+    with step("migrate and start the services") as notes:
+        crm.start()
+        notes += [f"{service.name} :{service.port}" for service in crm.services.values()]
+    return tell(crm)
+
+
+def _show(crm: Crm, first: Organization) -> None:
+    """Print where to look, and how to be somebody there."""
+    for service in crm.services.values():
+        print(f"# {service.name}: {service.url}/docs", flush=True)
+    who = {"tenant": first.tenant, "email": first.owner_email, "password": first.password}
+    login = f"{crm.services['auth-service'].url}/api/auth/login"
+    print(f"# curl -H 'content-type: application/json' -d '{json.dumps(who)}' {login}", flush=True)
+    print(f"# every mail is in {crm.mails}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="crm",
-        description="PostgreSQL, NATS and Valkey without Docker. DATABASE_URL, NATS_URL and"
-        " REDIS_URL name servers that run already; the others are started.",
+        description="PostgreSQL, NATS and Valkey without Docker, and the services of the CRM."
+        " DATABASE_URL, NATS_URL and REDIS_URL name servers that run already; the others are started.",
     )
-    commands = parser.add_subparsers(required=True, metavar="up | down | demo")
+    commands = parser.add_subparsers(required=True, metavar="up | down | migrate | demo")
     start = commands.add_parser("up", help="start the servers, print their URLs, stay")
     start.add_argument("--data", type=Path, metavar="DIR", help="keep data here, durably")
     for kind in SERVERS.values():
@@ -88,7 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     start.set_defaults(command=up)
     stop = commands.add_parser("down", help="stop every `crm up` of this user")
     stop.set_defaults(command=down)
-    show = commands.add_parser("demo", help="start the servers, speak to each, run scripts")
+    run = commands.add_parser("migrate", help="run the migrations of every installed service")
+    run.set_defaults(command=migrate)
+    show = commands.add_parser(
+        "demo", help="start servers and services, live through the story, run scripts"
+    )
     show.add_argument(
         "script", nargs="*", help="Python files, run with the URLs in the environment"
     )
@@ -119,7 +169,7 @@ def _urls(stack: Stack) -> dict[str, str]:
     return {**_given(), **stack.urls}
 
 
-def _stay(stack: Stack) -> None:
+def _stay(stack: Stack, services: Iterable[Server] = ()) -> None:
     """Print the URLs, and wait for Ctrl-C, SIGTERM or `crm down`, which is a good end.
 
     Raises:
@@ -130,7 +180,7 @@ def _stay(stack: Stack) -> None:
             print(f"export {variable}={url}", flush=True)
         _note(f"crm: up, logs are in {stack.directory}; stop with Ctrl-C or `crm down`")
         while True:
-            for server in stack.started:
+            for server in [*stack.started, *services]:
                 server.check()
             time.sleep(LOOK)
 

@@ -41,6 +41,7 @@ class Crm:
     Attributes:
         services: the running services, by name.
         mails: the directory that every mail is written to instead of being sent.
+        nats_url: where their events pass.
         owner: the URL of the database, as its owner.
     """
 
@@ -50,33 +51,13 @@ class Crm:
         self._database = f"crm_{secrets.token_hex(4)}"
         self._password = secrets.token_urlsafe(24)
         self._ports = {program.name: program.free_port() for program in installed()}
+        self._made = False
         self.services: dict[str, Service] = {}
+        self.nats_url = urls["NATS_URL"]
         self.mails = stack.directory / "mails"
         self.owner = self._as("owner")
 
     def __enter__(self) -> Self:
-        """Make the database, migrate it, and start the services.
-
-        Raises:
-            DevstackError: one of them could not be started; those that could are stopped again.
-        """
-        self.mails.mkdir(mode=0o700)
-        self._administer(self._making())
-        try:
-            settings = self._settings()
-            for program in installed():  # in turn: the first makes what all of them stand on
-                env = {**settings[program.name], "DATABASE_URL": self.owner}
-                self._stack.run(program.command("migrate"), env=env, seconds=MIGRATE_TIMEOUT)
-            self.services = {
-                program.name: self._stack.service(
-                    program, settings[program.name], self._ports[program.name]
-                )
-                for program in installed()
-            }
-            _at_once(service.start for service in self.services.values())
-        except BaseException:
-            self.close()
-            raise
         return self
 
     def __exit__(
@@ -87,12 +68,33 @@ class Crm:
     ) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Make the database, migrate it, and start every service that is installed.
+
+        Raises:
+            DevstackError: one of them could not be started.
+        """
+        self.mails.mkdir(mode=0o700)
+        self._made = True
+        self._administer(self._making())
+        settings = self._settings()
+        for program in installed():  # in turn: the first makes what all of them stand on
+            env = {**settings[program.name], "DATABASE_URL": self.owner}
+            self._stack.run(program.command("migrate"), env=env, seconds=MIGRATE_TIMEOUT)
+        self.services = {
+            program.name: self._stack.service(
+                program, settings[program.name], self._ports[program.name]
+            )
+            for program in installed()
+        }
+        _at_once(service.start for service in self.services.values())
+
     def close(self) -> None:
         """Stop the services politely, and remove their database."""
         services, self.services = self.services, {}
         with suppress(DevstackError):  # a stack that is closed has stopped them
             _at_once(service.stop for service in services.values())
-        if not self._stack.postgres.started:
+        if self._made and not self._stack.postgres.started:
             # Ours goes with everything in it; one that was there before is left as it was.
             self._administer(self._unmaking())
 
@@ -110,10 +112,11 @@ class Crm:
                 for program in PROGRAMS
             },
             "DATABASE_URL": self._as("app"),
-            "NATS_URL": self._urls["NATS_URL"],
+            "NATS_URL": self.nats_url,
             "REDIS_URL": self._urls["REDIS_URL"],
             "DB_OWNER_ROLE": f"{self._database}_owner",
             "DB_APP_ROLE": f"{self._database}_app",
+            "DB_AUTO_MIGRATE": "false",  # which a role without rights could not do
             "ENVIRONMENT": "development",
             "MAIL_DIRECTORY": str(self.mails),
         }

@@ -1,65 +1,48 @@
-"""The demo: speak to each server with a bare driver, then run scripts against all of them."""
+"""The demo's first and last part: a bare driver speaks to each server, scripts run against all."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mtenant_devstack.errors import DevstackError
 from mtenant_devstack.stack import Stack
+from mtenant_devstack.step import expect, step
 
 TIMEOUT = 10  # seconds for a server to answer
 SCRIPT_TIMEOUT = 300.0  # seconds for a script to end
 
-Say = Callable[[str], None]
 
-
-def demo(stack: Stack, urls: Mapping[str, str], scripts: Sequence[str], say: Say) -> None:
-    """Run every step and say a line for each. What is made on the servers is removed again.
+def ask_servers(urls: Mapping[str, str]) -> None:
+    """Speak to each server. What is made there is removed again.
 
     Args:
-        stack: an open stack; the scripts end with it, however it ends.
         urls: DATABASE_URL, NATS_URL and REDIS_URL, of the stack's servers or of others.
-        scripts: Python files, run in this order with the URLs in their environment.
-        say: prints a line.
 
     Raises:
         DevstackError: a step failed; the message begins with its name.
     """
-    with step("PostgreSQL", say) as notes:
+    with step("PostgreSQL") as notes:
         notes.append(ask_postgres(urls["DATABASE_URL"]))
-    with step("NATS", say) as notes:
+    with step("NATS") as notes:
         notes.append(asyncio.run(ask_nats(urls["NATS_URL"])))
-    with step("Valkey", say) as notes:
+    with step("Valkey") as notes:
         notes.append(ask_valkey(urls["REDIS_URL"]))
-    for script in scripts:
-        with step(script, say):
-            run_script(stack, Path(script), urls)
 
 
-@contextmanager
-def step(name: str, say: Say) -> Iterator[list[str]]:
-    """Say one line at the end of the block: its time, its name, and what it put into the list.
+def run_scripts(stack: Stack, urls: Mapping[str, str], scripts: Sequence[str]) -> None:
+    """Run Python files, in this order, with the URLs in their environment.
 
     Raises:
-        DevstackError: the block failed; the message begins with the name of the step.
+        DevstackError: one failed; the message begins with its name.
     """
-    began = time.perf_counter()
-    notes: list[str] = []
-    try:
-        yield notes
-    except ModuleNotFoundError as exc:
-        advice = f"{exc.name} is not installed: pip install 'mtenant-devstack[demo]'"
-        raise DevstackError(f"{name}: {advice}") from exc
-    except Exception as exc:
-        raise DevstackError(f"{name}: {str(exc) or type(exc).__name__}") from exc
-    say(f"ok  {time.perf_counter() - began:6.2f} s  {', '.join([name, *notes])}")
+    for script in scripts:
+        with step(script):
+            run_script(stack, Path(script), urls)
 
 
 def ask_postgres(url: str) -> str:
@@ -69,7 +52,7 @@ def ask_postgres(url: str) -> str:
     with psycopg.connect(url, connect_timeout=TIMEOUT) as connection:
         connection.execute("CREATE TEMP TABLE demo (n int) ON COMMIT DROP")
         connection.execute("INSERT INTO demo SELECT generate_series(1, 100)")
-        _expect((5050,), connection.execute("SELECT sum(n)::int FROM demo").fetchone())
+        expect((5050,), connection.execute("SELECT sum(n)::int FROM demo").fetchone())
         version = connection.info.parameter_status("server_version")
     return f"{version}, 100 rows there and back"
 
@@ -94,7 +77,7 @@ async def ask_nats(url: str) -> str:
             subscription = await jetstream.pull_subscribe(name)
             [message] = await subscription.fetch(timeout=TIMEOUT)
             await message.ack()
-            _expect(b"hello", message.data)
+            expect(b"hello", message.data)
         finally:
             await jetstream.delete_stream(name)
         about = client.connected_server_version
@@ -110,7 +93,7 @@ def ask_valkey(url: str) -> str:
     key = f"demo:{uuid.uuid4().hex}"
     with redis.Redis.from_url(url, socket_timeout=TIMEOUT) as client:
         client.set(key, "hello", ex=TIMEOUT)
-        _expect(b"hello", client.getdel(key))
+        expect(b"hello", client.getdel(key))
         facts = client.info("server")
     version = facts.get("valkey_version") or facts["redis_version"]
     return f"{version}, a key there and back"
@@ -130,8 +113,3 @@ def run_script(stack: Stack, script: Path, urls: Mapping[str, str]) -> None:
 
 async def _ignore_error(error: Exception) -> None:
     """Swallow what nats-py would log: the call that fails says it too."""
-
-
-def _expect(expected: object, got: object) -> None:
-    if got != expected:
-        raise DevstackError(f"expected {expected!r}, got {got!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,6 +63,7 @@ class Stack:
         self._client: WatcherClient | None = None
         self._servers: dict[str, Server] = {}
         self._directory: Path | None = None
+        self._runs = itertools.count(1)
 
     @property
     def postgres(self) -> Server:
@@ -163,7 +165,7 @@ class Stack:
         """
         if self._client is None:
             raise DevstackError("the stack is not open: use it in a `with` block")
-        log = self.directory / "run.log"
+        log = self.directory / f"run-{next(self._runs)}.log"
         self._client.run(argv, seconds=seconds, cwd=Path.cwd(), env=env, log=log)
 
     def service(self, program: Program, settings: Mapping[str, str], port: int) -> Service:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from mtenant_events.store.installation import MIGRATIONS as EVENTS
-
 from mtenant_chassis.settings import Settings
 from mtenant_database.migrate import Report, read_migrations
 from mtenant_database.migrate.deployment import deploy as deploy_one
+from mtenant_events.store.installation import MIGRATIONS as EVENTS
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 """The component `chassis`: `shared/` once, `tenant/` in each tenant's schema."""

@@ -23,13 +23,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from mtenant_events import Event, EventBus, EventsConfig, Outbox, Subscriptions
-from mtenant_events.consumer.group import Group
-from mtenant_events.relay import Relay
-
 from mtenant_chassis.events import EventsOf
 from mtenant_database import Transaction
 from mtenant_errors import AppError
+from mtenant_events import Event, EventBus, EventsConfig, Outbox, Subscriptions
+from mtenant_events.consumer.group import Group
+from mtenant_events.relay import Relay
 from mtenant_logger import get_logger, log_context
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from mtenant_chassis.chassis import chassis_of
 from mtenant_chassis.migrate import deploy
 from mtenant_chassis.settings import Settings
 from mtenant_config import ConfigError
+from mtenant_errors import AppError
 from mtenant_logger import LoggerConfig, configure
 
 _NOT_STARTED: Final = 3  # as uvicorn's own command
@@ -116,6 +117,9 @@ def main(
     parser.add_argument("command", nargs="?", choices=commands, default="serve")
     command = parser.parse_args(arguments).command
     try:
+        if command == "migrate":  # it calls nobody, and needs no secret but the database's
+            settings = Settings.from_env(service, port=port, version=version, calls=())
+            return _migrate(settings, LoggerConfig.from_env(service), migrations)
         settings = Settings.from_env(service, port=port, version=version, calls=calls)
         app = create(settings)  # a service may have settings of its own
         lines = LoggerConfig.from_env(service)
@@ -128,8 +132,18 @@ def main(
     configure(lines)
     # It writes every URL that is called, with its query; what fails is in the error.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
-    if command == "migrate":
-        reports = asyncio.run(deploy(settings, migrations))
-        print(*(report.to_table() for report in reports), sep="\n")
-        return max(report.exit_code for report in reports)
     return run(app, settings)
+
+
+def _migrate(settings: Settings, lines: LoggerConfig, migrations: Path | None) -> int:
+    configure(lines)
+    try:
+        reports = asyncio.run(deploy(settings, migrations))
+    except AppError as error:
+        print(f"{settings.service}: {error.code}: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{settings.service}: interrupted; run the same again to go on", file=sys.stderr)
+        return 130
+    print(*(report.to_table() for report in reports), sep="\n")
+    return max(report.exit_code for report in reports)

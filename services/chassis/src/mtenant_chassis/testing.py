@@ -268,7 +268,8 @@ async def serving(
     app: FastAPI, settings: Settings, *, port: int = 0
 ) -> AsyncIterator[tuple[str, Server]]:
     """Serve an app on a port of this machine, a free one by default; yield its URL and the server."""
-    with socket.socket() as free:
+    # By its protocol asyncio knows a TCP socket, and sends each answer at once (TCP_NODELAY).
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind(("127.0.0.1", port))
         free.listen(128)

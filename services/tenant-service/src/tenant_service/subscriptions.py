@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from mtenant_events import Event, Subscriptions
-
 from mtenant_chassis import Chassis
 from mtenant_database import Transaction
+from mtenant_events import Event, Subscriptions
 from tenant_service.domain.event import TenantUpdated, UserCreated
 from tenant_service.handlers.invitations import Invitations
 from tenant_service.handlers.settings import forget_settings

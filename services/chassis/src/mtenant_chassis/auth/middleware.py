@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from mtenant_events import event_context
-
 from mtenant_chassis.auth.principal import Principal
 from mtenant_chassis.auth.token import LONGEST, InvalidToken
 from mtenant_errors import AppError
+from mtenant_events import event_context
 from mtenant_logger import log_context
 
 Scope: TypeAlias = MutableMapping[str, Any]

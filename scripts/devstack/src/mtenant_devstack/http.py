@@ -1,0 +1,94 @@
+"""A client of the services' HTTP API, small enough to be read beside the story that uses it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mtenant_devstack.errors import DevstackError
+
+TIMEOUT = 60  # seconds for a service to answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service has answered.
+
+    Attributes:
+        status: the HTTP status.
+        body: the bytes.
+    """
+
+    status: int
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, read as JSON; None if there is none."""
+        return json.loads(self.body) if self.body else None
+
+
+class Http:
+    """Calls services, as one person or as nobody.
+
+    Args:
+        urls: of each service, by its name.
+        token: the person's access token.
+    """
+
+    def __init__(self, urls: Mapping[str, str], token: str | None = None) -> None:
+        self._urls = urls
+        self._token = token
+
+    def having(self, token: str) -> Http:
+        """Return a client of the person whom a token belongs to."""
+        return Http(self._urls, token)
+
+    def post(self, service: str, path: str, body: Any = None, *, status: int = 200) -> Any:
+        """Post JSON, and return what is answered; raises as `expect`."""
+        return self.expect(status, "POST", service, path, body)
+
+    def get(self, service: str, path: str, *, status: int = 200) -> Any:
+        """Return what is there; raises as `expect`."""
+        return self.expect(status, "GET", service, path)
+
+    def expect(self, status: int, method: str, service: str, path: str, body: Any = None) -> Any:
+        """Return what is answered.
+
+        Raises:
+            DevstackError: it is another status, or no answer at all.
+        """
+        answer = self.ask(method, service, path, body)
+        if answer.status != status:
+            told = answer.body.decode(errors="replace")[:400]
+            raise DevstackError(
+                f"{method} {path} of {service}: {answer.status} instead of {status}: {told}"
+            )
+        return answer.json
+
+    def ask(self, method: str, service: str, path: str, body: Any = None) -> Answer:
+        """Return what is answered, whatever it is.
+
+        Raises:
+            DevstackError: nothing was answered.
+        """
+        request = urllib.request.Request(  # noqa: S310 -- of our own services
+            self._urls[service] + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+        )
+        if self._token is not None:
+            request.add_header("authorization", f"Bearer {self._token}")
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+                return Answer(answer.status, answer.read())
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return Answer(refused.code, refused.read())
+        except (OSError, ValueError) as exc:
+            raise DevstackError(f"{method} {path} of {service}: no answer: {exc}") from exc
