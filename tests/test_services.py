@@ -9,8 +9,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = sorted(path.parent for path in ROOT.glob("services/*-service/pyproject.toml"))
-CREATED = re.compile(r"^\s*create\s+table\s+(?:if\s+not\s+exists\s+)?([a-z_.]+)", re.I | re.M)
-USED = re.compile(r"\b(?:from|join|into|update|table|references)\s+(?:only\s+)?([a-z_.]+)", re.I)
+CREATED = re.compile(
+    r"^\s*create\s+table\s+(?:if\s+not\s+exists\s+)?([a-z_.]+)", re.IGNORECASE | re.MULTILINE
+)
+USED = re.compile(
+    r"\b(?:from|join|into|update|table|references)\s+(?:only\s+)?([a-z_.]+)", re.IGNORECASE
+)
 
 
 def tables_of(service: Path) -> set[str]:
