@@ -42,7 +42,8 @@ class Crm:
         services: the running services, by name.
         mails: the directory that every mail is written to instead of being sent.
         nats_url: where their events pass.
-        owner: the URL of the database, as its owner.
+        owner: the URL of the database, as the role that owns it.
+        app: the same as the role of the services.
     """
 
     def __init__(self, stack: Stack, urls: Mapping[str, str]) -> None:
@@ -55,7 +56,7 @@ class Crm:
         self.services: dict[str, Service] = {}
         self.nats_url = urls["NATS_URL"]
         self.mails = stack.directory / "mails"
-        self.owner = self._as("owner")
+        self.owner, self.app = self._as("owner"), self._as("app")
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +112,7 @@ class Crm:
                 program.variable: f"http://{LOOPBACK}:{self._ports.get(program.name, program.port)}"
                 for program in PROGRAMS
             },
-            "DATABASE_URL": self._as("app"),
+            "DATABASE_URL": self.app,
             "NATS_URL": self.nats_url,
             "REDIS_URL": self._urls["REDIS_URL"],
             "DB_OWNER_ROLE": f"{self._database}_owner",

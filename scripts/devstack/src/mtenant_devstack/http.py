@@ -38,11 +38,14 @@ class Http:
     Args:
         urls: of each service, by its name.
         token: the person's access token.
+
+    Attributes:
+        token: the same.
     """
 
     def __init__(self, urls: Mapping[str, str], token: str | None = None) -> None:
         self._urls = urls
-        self._token = token
+        self.token = token
 
     def having(self, token: str) -> Http:
         """Return a client of the person whom a token belongs to."""
@@ -82,8 +85,8 @@ class Http:
             data=None if body is None else json.dumps(body).encode(),
             headers={"content-type": "application/json"},
         )
-        if self._token is not None:
-            request.add_header("authorization", f"Bearer {self._token}")
+        if self.token is not None:
+            request.add_header("authorization", f"Bearer {self.token}")
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
                 return Answer(answer.status, answer.read())
