@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +62,6 @@ class Stack:
         self._client: WatcherClient | None = None
         self._servers: dict[str, Server] = {}
         self._directory: Path | None = None
-        self._runs = itertools.count(1)
 
     @property
     def postgres(self) -> Server:
@@ -165,7 +163,7 @@ class Stack:
         """
         if self._client is None:
             raise DevstackError("the stack is not open: use it in a `with` block")
-        log = self.directory / f"run-{next(self._runs)}.log"
+        log = self.directory / "run.log"
         self._client.run(argv, seconds=seconds, cwd=Path.cwd(), env=env, log=log)
 
     def service(self, program: Program, settings: Mapping[str, str], port: int) -> Service:
