@@ -18,7 +18,14 @@ from mtenant_config import Secret
 from mtenant_database import Transaction
 from mtenant_devstack import Stack
 from mtenant_errors import Unprocessable
-from mtenant_events import Event, EventBus, EventsConfig, Subscriptions, event_type
+from mtenant_events import (
+    Event,
+    EventBus,
+    EventsConfig,
+    EventsUnavailable,
+    Subscriptions,
+    event_type,
+)
 from mtenant_logger import get_logger
 from mtenant_logger.testing import recorded_logs
 
@@ -144,6 +151,21 @@ async def test_an_event_of_a_committed_request_is_handled_in_the_same_tenant(
     assert (line["service"], line["request_id"]) == ("note-service", "r-1")
 
 
+async def test_what_a_tenant_has_published_can_be_deleted_and_others_keep_theirs(
+    *, make: Make, place: Place, issuer: Issuer, acme: str, other: str, eventually: Any, config: Any
+) -> None:
+    pens = make()
+    async with running(pens) as client:
+        for tenant in (acme, other):
+            await client.post("/api/pens/blue", headers=issuer.bearer(tenant, "member"))
+        await eventually(lambda: waiting(place, acme) == waiting(place, other) == 0)
+        await pens.state.chassis.forget_events(acme)
+        async with EventBus.connect(config) as bus:
+            left = [stream.messages for stream in await bus.topology.status()]
+
+    assert left == [1, 0]
+
+
 async def test_without_nats_writes_work_and_their_events_wait_and_then_travel(
     issuer: Issuer, config: EventsConfig, make: Make, eventually: Any
 ) -> None:
@@ -265,6 +287,7 @@ async def test_without_a_url_events_wait_and_that_is_said_once(
         async with running(app) as client:
             answer = await client.post("/api/pens/blue", headers=issuer.bearer(acme, "member"))
             assert (await client.get("/health")).status_code == 200
+            await app.state.chassis.forget_events(acme)  # nothing was published
 
     assert answer.status_code == 201
     assert waiting(place, acme) == 1
@@ -279,8 +302,11 @@ async def test_a_nats_that_is_away_holds_neither_the_start_nor_the_end(
     )
     with recorded_logs() as logs:
         async with asyncio.timeout(4):  # connecting alone may take five seconds
-            async with running(make(config=gone)) as client:
+            app = make(config=gone)
+            async with running(app) as client:
                 assert (await client.get("/ready")).status_code == 200
+                with pytest.raises(EventsUnavailable):
+                    await app.state.chassis.forget_events("acme")
 
     assert "hunter2" not in json.dumps(logs.records)
 

@@ -11,7 +11,7 @@ from tenant_service import MIGRATIONS
 pytestmark = pytest.mark.anyio
 
 FILES = read_migrations(MIGRATIONS, "tenant")
-SHARED = {"organizations", "subdomains", "registrations", "invitations"}
+SHARED = {"organizations", "subdomains", "registrations", "removals", "invitations"}
 TENANT = {"tenant_settings", "user_preferences"}
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from mtenant_chassis.testing import Issuer, Place, running
 from mtenant_database import migrate
+from mtenant_events import EventsUnavailable
 from tenant_service import worker
 from tenant_service.handlers import lifecycle
 
@@ -248,6 +249,69 @@ async def test_a_tenant_is_deleted_by_its_owner_after_an_export_with_all_of_its_
         f"select 1 from shared.invitations where tenant = '{one.tenant}'",
     ):
         assert place.rows(query) == []
+
+
+async def test_events_of_a_deleted_tenant_go_when_it_is_gone_and_once_more_later(
+    *,
+    service: Any,
+    issuer: Issuer,
+    place: Place,
+    registered: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Any,
+) -> None:
+    monkeypatch.setattr(worker, "POLL", 0.02)
+    forgotten = service.events.forgotten
+    async with running(service.app) as client:
+        one, other = await registered(client), await registered(client)
+        owner = issuer.bearer(one.tenant, "owner")
+        await client.post("/api/tenants/current/export", headers=owner)
+        assert one.tenant not in forgotten
+        await client.delete(f"/api/tenants/current?confirm={one.subdomain}", headers=owner)
+        await eventually(lambda: one.tenant in forgotten)
+        assert not place.rows(f"select 1 from shared.tenants where id = '{one.tenant}'")
+
+        removal = f"from shared.removals where tenant = '{one.tenant}'"
+        await eventually(lambda: place.rows(f"select 1 {removal} and due_at > now()"))
+        times = forgotten.count(one.tenant)
+        place.rows(
+            "update shared.removals set due_at = now(), since = now() - interval '2 hours'"
+            f" where tenant = '{one.tenant}'"
+        )
+        await eventually(lambda: forgotten.count(one.tenant) == times + 1)
+        await eventually(lambda: not place.rows(f"select 1 {removal}"))
+    assert other.tenant not in forgotten
+
+
+async def test_a_nats_that_is_away_delays_that_events_are_deleted(
+    *,
+    service: Any,
+    issuer: Issuer,
+    place: Place,
+    registered: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Any,
+) -> None:
+    monkeypatch.setattr(worker, "POLL", 0.02)
+    tried: list[str] = []
+
+    async def away(tenant: str) -> None:
+        tried.append(tenant)
+        if len(tried) < 3:
+            raise EventsUnavailable
+
+    monkeypatch.setattr(service.events, "forget", away)
+    async with running(service.app) as client:
+        one = await registered(client)
+        owner = issuer.bearer(one.tenant, "owner")
+        await client.post("/api/tenants/current/export", headers=owner)
+        await client.delete(f"/api/tenants/current?confirm={one.subdomain}", headers=owner)
+        await eventually(lambda: tried.count(one.tenant) >= 3)
+        await eventually(
+            lambda: place.rows(
+                f"select 1 from shared.removals where tenant = '{one.tenant}' and due_at > now()"
+            )
+        )
 
 
 async def test_users_are_listed_as_auth_service_knows_them(

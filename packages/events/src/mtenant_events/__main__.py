@@ -71,7 +71,9 @@ def _parser() -> _Parser:
     words = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _outbox(_group(words, "outbox", "make the outbox and the inboxes, and see what waits"))
     _dlq(_group(words, "dlq", "look at the dead letters, replay and drop them"))
-    _streams(_group(words, "streams", "make the streams, and see how they stand"))
+    _streams(
+        _group(words, "streams", "make the streams, see how they stand, delete what is a tenant's")
+    )
     relay = _command(
         words,
         "relay",
@@ -198,6 +200,14 @@ def _streams(group: Any) -> None:
         "Exits 3 if one is missing, or is not as the settings ask.",
     )
     _json(status)
+    purge = _command(
+        group,
+        "purge",
+        "streams:purge",
+        "delete all events and dead letters of one tenant for good",
+        "For a tenant that was deleted. What is in the outbox yet comes later: purge again then.",
+    )
+    purge.add_argument("--tenant", required=True, metavar="ID", help="whose")
 
 
 def _dsn(command: _Parser) -> None:

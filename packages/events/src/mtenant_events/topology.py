@@ -16,6 +16,7 @@ from nats.js.manager import JetStreamManager
 from mtenant_errors import AppError
 from mtenant_events.config import EventsConfig
 from mtenant_events.errors import TopologyConflict
+from mtenant_events.tenant_id import check_tenant_id
 from mtenant_events.translation import translated
 
 _OVERLAP: Final = 10065  # nats-server's number: subjects overlap with an existing stream
@@ -116,6 +117,36 @@ class Topology:
         """
         with _translating():
             return [await self._status(stream) for stream in _streams(self._config)]
+
+    async def purge(self, tenant: str) -> int:
+        """Delete a tenant's events and dead letters for good, read or not; for when a tenant is deleted.
+
+        What the outbox holds yet is published later: purge again when it is empty of that tenant.
+
+        Args:
+            tenant: Whose.
+
+        Returns:
+            How many messages there were.
+
+        Raises:
+            InvalidTenantId: It is no tenant's id: with a star in it, it would be everybody's.
+            StreamUnavailable: JetStream does not answer.
+        """
+        check_tenant_id(tenant)
+        prefix, config = self._config.prefix, self._config
+        purged = 0
+        with _translating():
+            for stream, subject in (
+                (config.stream, f"{prefix}.evt.{tenant}.>"),
+                (config.stream, f"{prefix}.replay.*.{tenant}.>"),
+                (config.dead_letter_stream, f"{prefix}.dlq.*.{tenant}.>"),
+            ):
+                with suppress(NotFoundError):
+                    info = await self._manager.stream_info(stream, subjects_filter=subject)
+                    purged += sum((info.state.subjects or {}).values())
+                    await self._manager.purge_stream(stream, subject=subject)
+        return purged
 
     async def _find(self, stream: StreamConfig) -> StreamConfig | None:
         try:

@@ -61,6 +61,18 @@ def test_streams_are_made_once_and_told_of(config: EventsConfig) -> None:
     ]
 
 
+def test_a_tenant_is_purged_by_name(config: EventsConfig) -> None:
+    run(config, "streams", "ensure")
+    purged = run(config, "streams", "purge", "--tenant", "acme")
+    refused = run(config, "streams", "purge", "--tenant", ">")
+    nobody = run(config, "streams", "purge")
+
+    assert (purged.returncode, purged.stdout) == (0, "0 messages of acme deleted\n")
+    assert refused.returncode == 1
+    assert "INVALID_TENANT" in refused.stderr
+    assert nobody.returncode == 2
+
+
 def test_a_change_that_would_lose_messages_is_refused(config: EventsConfig) -> None:
     run(config, "streams", "ensure")
     status = run(config, "streams", "status", NATS_MAX_AGE="24h")

@@ -21,6 +21,7 @@ from mtenant_events import (
     StreamUnavailable,
     TopologyConflict,
 )
+from mtenant_events.tenant_id import InvalidTenantId
 from mtenant_events.topology import StreamStatus, Topology
 
 Make = Callable[..., Event[Any]]
@@ -196,6 +197,38 @@ def test_the_status_counts_what_is_there(config: EventsConfig, make_event: Make)
         (config.dead_letter_stream, 0),
     ]
     assert after[0].bytes > 0
+
+
+def test_a_tenant_that_is_purged_leaves_nothing_and_others_keep_all(
+    config: EventsConfig, make_event: Make
+) -> None:
+    async def work(stream: JetStreamContext, topology: Topology) -> None:
+        await topology.ensure()
+        for tenant in ("acme", "acme_2", "globex"):
+            for subject in (
+                f"{config.prefix}.evt.{tenant}.deal.closed_won.3",
+                f"{config.prefix}.evt.{tenant}.contact.created.1",
+                f"{config.prefix}.replay.mail__send.{tenant}.deal.closed_won.3",
+                f"{config.prefix}.dlq.mail__send.{tenant}.deal.closed_won.3",
+            ):
+                await stream.publish(subject, b"{}")
+        assert await topology.purge("acme") == 4
+        assert await topology.purge("acme") == 0
+        with pytest.raises(InvalidTenantId):
+            await topology.purge("*")
+        left = [one.messages for one in await topology.status()]
+        assert left == [6, 2]
+        info = await stream.stream_info(config.stream, subjects_filter=f"{config.prefix}.>")
+        assert not [subject for subject in info.state.subjects or {} if ".acme." in subject]
+
+    on_server(config, work)
+
+
+def test_purging_where_there_are_no_streams_does_nothing(config: EventsConfig) -> None:
+    async def work(stream: JetStreamContext, topology: Topology) -> None:
+        assert await topology.purge("acme") == 0
+
+    on_server(config, work)
 
 
 def test_a_server_without_jetstream_is_an_error_in_time(

@@ -117,6 +117,15 @@ class Chassis:
             raise RuntimeError("the app was made without events: create_app(..., events=...)")
         return events.outbox
 
+    async def forget_events(self, tenant: str) -> None:
+        """Delete what was published of a tenant that is no more; without events nothing happens.
+
+        Raises:
+            AppError: It cannot be done now.
+        """
+        if self._running.events is not None:
+            await self._running.events.forget(tenant)
+
     def tenant(self, tenant: str) -> Tenant:
         """Return the handle of a tenant, for code that found out which one it works for.
 

@@ -44,6 +44,14 @@ class Events(Protocol):
         """Tell whether events travel at the moment; they wait in the outbox while they do not."""
         ...
 
+    async def forget(self, tenant: str) -> None:
+        """Delete what has been published of a tenant for good, read or not.
+
+        Raises:
+            AppError: It cannot be done now.
+        """
+        ...
+
 
 EventsOf: TypeAlias = "Callable[[Chassis], AbstractAsyncContextManager[Events]]"
 """Opens the events of an app, once its database is open."""

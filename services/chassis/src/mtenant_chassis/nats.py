@@ -26,7 +26,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from mtenant_chassis.events import EventsOf
 from mtenant_database import Transaction
 from mtenant_errors import AppError
-from mtenant_events import Event, EventBus, EventsConfig, Outbox, Subscriptions
+from mtenant_events import (
+    Event,
+    EventBus,
+    EventsConfig,
+    EventsUnavailable,
+    Outbox,
+    Subscriptions,
+)
 from mtenant_events.consumer.group import Group
 from mtenant_events.relay import Relay
 from mtenant_logger import get_logger, log_context
@@ -133,6 +140,18 @@ class NatsEvents:
         if self._config is None:
             return True
         return self._bus is not None and self._bus.health().healthy
+
+    async def forget(self, tenant: str) -> None:
+        """Delete a tenant's events and dead letters from the streams.
+
+        Raises:
+            EventsUnavailable: NATS is away.
+        """
+        if self._config is None:
+            return
+        if self._bus is None:
+            raise EventsUnavailable(internal="no connection to NATS")
+        await self._bus.topology.purge(tenant)
 
     def _wake(self, *, committed: bool = False) -> None:
         if self._relay is not None:

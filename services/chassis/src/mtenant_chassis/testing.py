@@ -123,9 +123,11 @@ class RecordingEvents:
 
     Attributes:
         outbox: Keeps what is added.
+        forgotten: The tenants whose events were to be deleted.
     """
 
     outbox: RecordingOutbox = field(default_factory=RecordingOutbox)
+    forgotten: list[str] = field(default_factory=list)
 
     @asynccontextmanager
     async def open(self, chassis: object) -> AsyncIterator[RecordingEvents]:
@@ -141,6 +143,10 @@ class RecordingEvents:
     async def healthy(self) -> bool:
         """Return True."""
         return True
+
+    async def forget(self, tenant: str) -> None:
+        """Note whose."""
+        self.forgotten.append(tenant)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class Worker:
         """Do what is to do; tell whether there was anything."""
         busy = await self._registrar.take_over()
         busy = await self._lifecycle.finish_some() or busy
+        await self._lifecycle.forget_some()
         now = asyncio.get_running_loop().time()
         if now >= self._next_sweep:
             self._next_sweep = now + SWEEP

@@ -1,4 +1,4 @@
-"""`mtenant-events streams`: make the streams, see how they stand."""
+"""`mtenant-events streams`: make the streams, see how they stand, delete what is a tenant's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ async def ensure(options: Namespace) -> int:
     async with EventBus.connect(EventsConfig.from_env()) as bus:
         for step in await bus.topology.ensure():
             print(step)
+    return DONE
+
+
+async def purge(options: Namespace) -> int:
+    """Delete what the streams have of one tenant."""
+    async with EventBus.connect(EventsConfig.from_env()) as bus:
+        count = await bus.topology.purge(options.tenant)
+    print(f"{count} messages of {options.tenant} deleted")
     return DONE
 
 

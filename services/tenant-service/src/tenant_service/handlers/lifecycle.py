@@ -24,6 +24,7 @@ from tenant_service.domain.organization import Organization, OrganizationStatus
 from tenant_service.handlers.registration import provisioning_url
 from tenant_service.queries import organization as organizations
 from tenant_service.queries import registration as registrations
+from tenant_service.queries import removal as removals
 from tenant_service.settings import TenantServiceSettings
 
 log = get_logger(__name__)
@@ -102,6 +103,7 @@ class Lifecycle:
                 raise OrganizationBusy(status="changing")
             await registrations.admit(tx)
             await organizations.hold_names(tx, tenant)
+            await removals.add(tx, tenant)
             await self._tell(tx, moved, "deleting")
             await audit.record(tx, "tenant.deleted", "organization", tenant)
 
@@ -134,6 +136,21 @@ class Lifecycle:
             else:
                 done = True
         return done
+
+    async def forget_some(self) -> None:
+        """Delete the events of tenants that are gone, and for a while what comes late of them."""
+        async with self._shared.transaction() as tx:
+            await registrations.admit(tx)
+            gone = await removals.due(tx)
+        for tenant in gone:
+            try:
+                await self._chassis.forget_events(tenant)
+            except AppError as exc:  # NATS is away: its events are found again
+                log.warning("a tenant's events cannot be deleted now", err=exc, tenant=tenant)
+                return
+            async with self._shared.transaction() as tx:
+                await registrations.admit(tx)
+                await removals.put_off(tx, tenant)
 
     async def _begin_suspension(self, tenant: str, audit: AuditTrail) -> None:
         async with self._chassis.tenant(tenant).transaction() as tx:

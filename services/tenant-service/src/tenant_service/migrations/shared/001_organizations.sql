@@ -74,6 +74,20 @@ ALTER TABLE registrations FORCE ROW LEVEL SECURITY;
 CREATE POLICY registrations_all ON registrations
     USING (current_setting('mtenant.registrar', true) = 'on');
 
+CREATE TABLE removals (
+    tenant text COLLATE "C" PRIMARY KEY,
+    since timestamptz NOT NULL DEFAULT now(),
+    due_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE removals IS 'tenants that go, until nothing of them can be on its way to the stream of events any more';
+COMMENT ON COLUMN removals.tenant IS 'no key: it outlives the tenant';
+CREATE INDEX removals_due ON removals (due_at);
+
+ALTER TABLE removals ENABLE ROW LEVEL SECURITY;
+ALTER TABLE removals FORCE ROW LEVEL SECURITY;
+CREATE POLICY removals_all ON removals
+    USING (current_setting('mtenant.registrar', true) = 'on');
+
 CREATE TABLE invitations (
     id uuid PRIMARY KEY,
     tenant text COLLATE "C" NOT NULL REFERENCES shared.tenants ON DELETE CASCADE,
