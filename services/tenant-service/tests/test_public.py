@@ -15,6 +15,7 @@ TABLES = {
     "shared.organizations",
     "shared.subdomains",
     "shared.registrations",
+    "shared.removals",
     "shared.invitations",
     "tenant_settings",
     "user_preferences",
