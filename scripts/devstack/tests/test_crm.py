@@ -130,21 +130,6 @@ def free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_a_killed_demo_leaves_no_service_and_no_server(
-    crm: Command, left: Left, gone: Gone, eventually: Eventually
-) -> None:
-    process = crm("demo", "--stay")
-    assert process.stdout is not None
-    while "Globex" not in process.stdout.readline():
-        pass
-    everybody = descendants(process.pid)
-
-    process.kill()
-
-    eventually(lambda: gone(everybody))
-    eventually(lambda: left() == [])
-
-
 def test_a_service_is_killed_and_started_again_on_its_port(stack: Stack) -> None:
     with Crm(stack, stack.urls) as crm:
         crm.start()
@@ -228,8 +213,9 @@ def test_migrate_runs_every_service_and_does_nothing_the_second_time(
         program.name for program in [*installed(), *installed()]
     ]
 
+    monkeypatch.setattr("mtenant_devstack.__main__.installed", lambda: PROGRAMS[:1])
     monkeypatch.setenv("DB_OWNER_ROLE", "nobody_there")
-    assert main(["migrate"]) != 0
+    assert main(["migrate"]) == 1
 
 
 def test_migrate_without_services_says_what_to_install(
