@@ -1,0 +1,1 @@
+"""Contacts and companies of a multi-tenant CRM: search, custom fields, import, export."""

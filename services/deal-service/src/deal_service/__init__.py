@@ -1,0 +1,1 @@
+"""Deals of a multi-tenant CRM: pipelines, stages, forecast, analytics."""
