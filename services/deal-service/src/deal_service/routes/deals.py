@@ -186,8 +186,8 @@ def deals_router(own: DealServiceSettings) -> Router:
         stage: Annotated[Key | None, Query()] = None,
         owner_id: Annotated[Owner | None, Query()] = None,
         contact_id: UUID | None = None,
-        expected_from: date | None = None,
-        expected_to: date | None = None,
+        expected_from: Annotated[Day | None, Query()] = None,
+        expected_to: Annotated[Day | None, Query()] = None,
         sort: Sort = "-created_at",
     ) -> Page[DealView]:
         """List deals; those without an expected date come last where it is sorted by it."""

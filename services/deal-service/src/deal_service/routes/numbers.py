@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from deal_service.domain.analytics import AGES, rate
 from deal_service.domain.forecast import By
-from deal_service.domain.text import Owner
+from deal_service.domain.text import Day, Owner
 from deal_service.handlers.numbers import Numbers, check_period, numbers
 from deal_service.queries import forecast
 from mtenant_chassis import Router, Tenant, raises, requires
@@ -169,8 +169,8 @@ def numbers_router() -> Router:
         *,
         tenant: Tenant,
         by: Annotated[list[By], Query(max_length=3)] = ["month"],  # noqa: B006 - FastAPI copies it
-        first: Annotated[date | None, Query(description="deals due on this day or later")] = None,
-        last: Annotated[date | None, Query(description="or on this day or earlier")] = None,
+        first: Annotated[Day | None, Query(description="deals due on this day or later")] = None,
+        last: Annotated[Day | None, Query(description="or on this day or earlier")] = None,
         pipeline_id: UUID | None = None,
         owner_id: Annotated[Owner | None, Query()] = None,
     ) -> Forecast:
@@ -196,7 +196,7 @@ def numbers_router() -> Router:
         first: Annotated[
             date | None, Query(description="90 days until the last without it")
         ] = None,
-        last: Annotated[date | None, Query(description="today without it")] = None,
+        last: Annotated[Day | None, Query(description="today without it")] = None,
         pipeline_id: UUID | None = None,
         owner_id: Annotated[Owner | None, Query()] = None,
     ) -> Analytics:
