@@ -260,7 +260,7 @@ def urls_of(mail: Any) -> dict[str, list[str]]:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def links_of() -> Callable[[Any], dict[str, list[str]]]:
     return urls_of
 
