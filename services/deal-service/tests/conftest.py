@@ -95,7 +95,7 @@ class Neighbours:
         name = path.rpartition("/")[2]
         if path.startswith("/api/contacts/"):
             there = self.contacts is None or name in self.contacts.get(tenant, set())
-            return httpx.Response(200 if there else 404, json={"id": name})
+            return httpx.Response(200 if there else 404, json={"id": name, "status": "lead"})
         found = self.users.get((tenant, name))
         return httpx.Response(404 if found is None else 200, json={"id": name, "status": found})
 

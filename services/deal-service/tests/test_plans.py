@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -23,9 +23,17 @@ from mtenant_chassis.testing import Place
 LARGE = {"deals", "deal_visits", "deal_contacts"}
 NOW = datetime.now(UTC)
 
-# Statements that may read all of a large table, and why. There is none: sums over all deals of a tenant
-# read an index that holds what they sum.
-SCANS: dict[str, str] = {}
+EVER = NOW - timedelta(days=3650)
+
+# What may read all of a large table, and why.
+_ALL_OF_IT = "a period that holds every deal sums up every deal, and the table is the shortest way"
+SCANS = {
+    "analytics._CLOSED (ever)": _ALL_OF_IT,
+    "analytics._CREATED (ever)": _ALL_OF_IT,
+    "analytics._LOST (ever)": _ALL_OF_IT,
+    "analytics._STAYED (ever)": _ALL_OF_IT,
+    "forecast._SUMS (ever)": _ALL_OF_IT,
+}
 
 
 def statements() -> Iterator[tuple[str, str]]:
@@ -62,12 +70,13 @@ def fill(place: Place, tenant: str, deals: int) -> dict[str, Any]:
                 (array['EUR', 'USD', 'JPY', 'KWD'])[1 + n %% 4],
                 case when n %% 10 > 0 then current_date + (n %% 700)::int - 300 end,
                 'user-' || n %% 50, case when outcomes[k] = 'lost' then reason.id end,
-                now() - make_interval(mins => n * 10), now() - make_interval(mins => n * 9),
-                case when outcomes[k] <> 'open' then now() - make_interval(mins => n * 9) end
+                now() - make_interval(mins => n * %(step)s), now() - make_interval(mins => n * %(step)s / 2),
+                case when outcomes[k] <> 'open' then now() - make_interval(mins => n * %(step)s / 2) end
             from generate_series(1, %(deals)s) n, stage, reason,
-                lateral (select 1 + (n * 31 %% 6)::int as k) as chosen
+                lateral (select case when n %% 10 = 0 then 1 + (n / 10 %% 4)::int
+                    else 5 + (n %% 2)::int end as k) as chosen  -- one of ten is open
             """,
-            {"deals": deals},
+            {"deals": deals, "step": 3 * 365 * 24 * 60 // deals},  # over three years
         )
         conn.execute(
             "insert into deal_visits (id, deal_id, pipeline_id, stage, probability, amount_minor,"
@@ -126,7 +135,7 @@ def cases(known: dict[str, Any]) -> dict[str, list[Any]]:
     period = {"begin": NOW - timedelta(days=90), "end": NOW, "pipeline_id": None, "owner_id": None}
     periods = [
         period,
-        {**period, "begin": NOW - timedelta(days=3650)},
+        {**period, "begin": EVER},
         {**period, "pipeline_id": known["pipeline"]},
         {**period, "owner_id": "user-7"},
     ]
@@ -201,14 +210,23 @@ def check_plans(place: Place, deals: int) -> None:
             assert row is not None
             plan = row[0] if isinstance(row[0], list) else json.loads(row[0])
             if tables := LARGE & set(scanned(plan[0]["Plan"])):
-                found.setdefault(f"{name} {_shown(params)}", set()).update(tables)
-    assert {name: tables for name, tables in found.items() if name.split()[0] not in SCANS} == {}
+                case = f"{name} (ever)" if is_ever(name, params) else name
+                if case not in SCANS:
+                    found[f"{case} {_shown(params)}"] = tables
+    assert found == {}
+
+
+def is_ever(name: str, params: Any) -> bool:
+    """Tell whether a statement is asked for a period without an end."""
+    if name == "forecast._SUMS":
+        return params["first"] is None and params["owner_id"] is None
+    return isinstance(params, dict) and params.get("begin") == EVER
 
 
 def _shown(params: Any) -> str:
     if isinstance(params, dict):
         return str({name: str(one) for name, one in params.items() if one is not None})
-    return str([str(one) if isinstance(one, UUID) else one for one in params])[:100]
+    return str([str(one) for one in params])[:100]
 
 
 def test_no_statement_reads_all_of_twenty_thousand_deals(place: Place) -> None:

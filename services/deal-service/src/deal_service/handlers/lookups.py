@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from deal_service.domain.errors import ContactUnknown, OwnerUnknown
@@ -85,32 +85,34 @@ class Lookups:
         try:
             async with asyncio.TaskGroup() as group:
                 asked = {
-                    one: group.create_task(self._is_there("contact-service", path, tenant))
+                    one: group.create_task(self._find("contact-service", path, tenant))
                     for path, one in paths.items()
                 }
                 others = {
                     one: group.create_task(
-                        self._is_there("auth-service", f"/api/auth/users/{one}", tenant)
+                        self._find("auth-service", f"/api/auth/users/{one}", tenant)
                     )
                     for one in people
                 }
         except* AppError as failed:
             raise failed.exceptions[0] from None
-        there = {one for one, task in asked.items() if task.result()}
-        active = {one for one, task in others.items() if task.result()}
+        there = {one for one, task in asked.items() if task.result() is not None}
+        # A user who was disabled stays with auth-service, and owns nothing new.
+        active = {
+            one for one, task in others.items() if (task.result() or {}).get("status") == "active"
+        }
         return Known(frozenset(there), frozenset(active | {one for one in mine if one is not None}))
 
-    async def _is_there(self, service: str, path: str, tenant: str) -> bool:
+    async def _find(self, service: str, path: str, tenant: str) -> dict[str, Any] | None:
         async with self._gate:
             try:
                 answer = await self._chassis.service(service).get(
                     path, tenant=tenant, timeout=self._timeout
                 )
             except NotFound:
-                return False
-        # Of auth-service's users those who were disabled stay there; contacts have no status.
-        said = answer.json()
-        return not isinstance(said, dict) or said.get("status", "active") == "active"
+                return None
+        found: dict[str, Any] = answer.json()
+        return found
 
 
 def _is_id(text: str) -> bool:

@@ -29,7 +29,7 @@ class Board:
 
     Attributes:
         pipeline: Which.
-        sums: What the deals of each stage are worth, by currency.
+        sums: What the open deals of each stage are worth, by currency.
         deals: Those that came last into each stage.
     """
 

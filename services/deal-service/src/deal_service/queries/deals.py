@@ -65,7 +65,7 @@ _CARDS: Final = (
 _SUMS: Final = (
     "select stage_id, currency, count(*) as deals, sum(amount_minor) as amount,"
     " sum(amount_minor::numeric * probability) as weighted from deals"
-    " where pipeline_id = %(pipeline_id)s and deleted_at is null"
+    " where pipeline_id = %(pipeline_id)s and deleted_at is null and status = 'open'"
     " and (%(owner_id)s::text is null or owner_id = %(owner_id)s)"
     " group by stage_id, currency order by stage_id, currency"
 )
@@ -116,7 +116,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Sum:
-    """What the deals of a stage are worth in a currency.
+    """What the open deals of a stage are worth in a currency.
 
     Attributes:
         stage_id: Of the stage.
@@ -178,7 +178,7 @@ async def cards(
 
 
 async def sums(on: Verbs, pipeline: UUID, *, owner_id: str | None) -> list[Sum]:
-    """Return what the deals of a pipeline are worth, by stage and currency."""
+    """Return what the open deals of a pipeline are worth, by stage and currency."""
     rows = await on.fetch_all(_SUMS, {"pipeline_id": pipeline, "owner_id": owner_id})
     return [
         Sum(stage, currency, count, int(amount), int(weighted))

@@ -167,7 +167,9 @@ class Column(BaseModel):
     """A stage with its deals."""
 
     stage: StageView
-    worth: list[Worth]
+    worth: list[Worth] = Field(
+        description="of an open stage, by currency; analytics says it of closed ones"
+    )
     deals: list[DealView] = Field(description="those that came last, the last one first")
 
 
