@@ -101,7 +101,7 @@ async def test_five_schedulers_fire_each_reminder_once(
     (mail, *_) = quiet.mails.sent
     assert mail["List-Unsubscribe"] is None  # somebody has to know
     assert b"/t/" not in mail.as_bytes()
-    assert quiet.rows(acme, f"select count(*) from activities") == [(0,)]
+    assert quiet.rows(acme, "select count(*) from activities") == [(0,)]
     task = await quiet.client.get(f"/api/tasks/{ids[0]}", headers=quiet.bearer(acme))
     assert (task.json()["version"], task.json()["reminded_at"] is not None) == (2, True)
 

@@ -15,6 +15,7 @@ _LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3
 # Not a grammar: a mailbox that a mail to one recipient can name, as the mailer takes it.
 _PART: Final = r'[^\s@,;:<>"()\[\]\\\x00-\x1f\x7f-\x9f]+'
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}")
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -56,10 +57,17 @@ def _line(text: str) -> str:
 
 
 def _from_text(value: object) -> object:
-    # JSON has no moments and no ids: a number is none of them, whatever pydantic makes of it.
-    if not isinstance(value, str | datetime | UUID | None):
+    # A number is no id, whatever pydantic makes of it.
+    if not isinstance(value, str | UUID | None):
         raise PydanticCustomError("text", "is a string")
     return value
+
+
+def _from_moment(value: object) -> object:
+    # pydantic reads numbers as seconds since 1970, in a query as text.
+    if isinstance(value, datetime) or (isinstance(value, str) and _MOMENT.match(value)):
+        return value
+    raise PydanticCustomError("moment", "is a moment, such as 2026-01-31T12:00:00Z")
 
 
 def _usual(moment: datetime) -> datetime:
@@ -86,6 +94,6 @@ Id = Annotated[UUID, Field(strict=False), BeforeValidator(_from_text)]
 """An id in a body."""
 
 Moment = Annotated[
-    AwareDatetime, Field(strict=False), BeforeValidator(_from_text), AfterValidator(_usual)
+    AwareDatetime, Field(strict=False), BeforeValidator(_from_moment), AfterValidator(_usual)
 ]
 """A moment in a body, with its distance from UTC (RFC 3339)."""
