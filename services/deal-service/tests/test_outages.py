@@ -31,9 +31,7 @@ def nobody(request: httpx.Request) -> httpx.Response:
     return httpx.Response(503)
 
 
-async def test_without_nats_deals_are_made_and_without_a_database_nothing_is_lost(
-    stack: Stack, issuer: Issuer
-) -> None:
+async def check_outages(stack: Stack, issuer: Issuer, *, until_it_is_back: bool) -> None:
     place = await asyncio.to_thread(Place.make, stack.urls["DATABASE_URL"], {"deal": MIGRATIONS})
     acme = await place.new_tenant()
     patient = place.settings("deal-service").database
@@ -83,10 +81,25 @@ async def test_without_nats_deals_are_made_and_without_a_database_nothing_is_los
             assert answer.status_code == 503, answer.text
             assert int(answer.headers["retry-after"]) >= 1
         assert (await http.get("/live")).status_code == 200
-        assert (await http.get("/ready")).status_code == 503
         stack.postgres.start()
+        if not until_it_is_back:
+            return
         async with asyncio.timeout(60):
             while (await http.post("/api/deals", json=NEW, headers=keyed)).status_code != 201:
                 await asyncio.sleep(0.1)
+        assert (await http.get("/ready")).status_code == 200
         listed = (await http.get("/api/deals", headers=member)).json()["items"]
         assert len(listed) == 3
+
+
+async def test_without_nats_deals_are_made_and_without_a_database_503_says_when_to_come_again(
+    stack: Stack, issuer: Issuer
+) -> None:
+    await check_outages(stack, issuer, until_it_is_back=False)
+
+
+@pytest.mark.slow  # the breaker of the database lets the first one through after ten seconds
+async def test_a_database_that_comes_back_has_what_was_answered_and_takes_what_was_not(
+    stack: Stack, issuer: Issuer
+) -> None:
+    await check_outages(stack, issuer, until_it_is_back=True)
