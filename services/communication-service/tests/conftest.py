@@ -168,7 +168,7 @@ MakeService = Callable[..., Service]
 
 
 def settings_of(**changes: Any) -> CommunicationServiceSettings:
-    said = {
+    said: dict[str, Any] = {
         "public_url": PUBLIC_URL,
         "tracking_secret": Secret(SECRET),
         "machine_window": timedelta(0),
@@ -188,19 +188,21 @@ def build_service(place: Place) -> MakeService:
     def build(issuer: Issuer, others: Others, **changes: Any) -> Service:
         at = changes.pop("at", place)
         own = changes.pop("own", None) or settings_of()
-        parts = {
+        parts: dict[str, Any] = {
             name: changes.pop(name)
             for name in ("keys", "transport", "events", "mail", "tracer_provider")
             if name in changes
         }
         mails, events = MemoryTransport(), RecordingEvents()
+        if (mail := changes.pop("mail_settings", None)) is not None:
+            changes["mail"] = mail  # the setting; `mail` is the part that takes mails
         settings = at.settings(
             "communication-service",
             services={name: f"http://{name}" for name in CALLEES},
             auth=replace(issuer.settings, client_secret=Secret("s3cr3t")),
             **changes,
         )
-        usual = {"keys": issuer.keys, "transport": others.transport, "mail": mails}
+        usual: dict[str, Any] = {"keys": issuer.keys, "transport": others.transport, "mail": mails}
         parts = {**usual, "events": events.open, **parts}
         return Service(create(settings, own, **parts), mails, events, own, at, issuer, others)
 

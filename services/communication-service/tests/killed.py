@@ -73,7 +73,7 @@ async def nothing(self: Scheduler) -> None:
     await asyncio.Event().wait()
 
 
-Scheduler.run = nothing  # type: ignore[method-assign] - the app's own would do it first
+setattr(Scheduler, "run", nothing)  # noqa: B010 - the app's own would do it first
 for line in sys.stdin:
     if (child := os.fork()) == 0:
         asyncio.run(main(sys.argv[1], *line.strip().split(":")))

@@ -2,7 +2,7 @@
 
 `python process.py <url of the app's role> <url of NATS> <directory of mails>`: for a line `never` a process runs until
 its input ends; for `before:3` or `after:3` it dies by SIGKILL before or after the third commit of a tenant's
-transaction. Prints the process's id; nothing is served by HTTP, everything comes by events.
+transaction. Prints the process's id, and at the end how each of them ended; nothing is served by HTTP, everything comes by events.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def dies(when: str, number: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    Transaction.__aexit__ = ended  # type: ignore[method-assign] - the moment of death is in there
+    setattr(Transaction, "__aexit__", ended)  # noqa: B010 - the moment of death is in there
 
 
 async def main(database: str, nats: str, directory: str) -> None:
@@ -70,7 +70,7 @@ async def main(database: str, nats: str, directory: str) -> None:
 # What a process had that died is others' soon: the test need not wait for half a minute.
 defaults: Any = Subscriptions.on.__kwdefaults__
 defaults["ack_wait"] = 1.0
-worker.LEASE = timedelta(seconds=2)  # type: ignore[misc] - final for everybody else
+setattr(worker, "LEASE", timedelta(seconds=2))  # noqa: B010 - final for everybody else
 
 children: list[int] = []
 for line in sys.stdin:
@@ -83,8 +83,5 @@ for line in sys.stdin:
     children.append(child)
     print(child, flush=True)
 for child in children:
-    try:
-        os.kill(child, signal.SIGKILL)
-    except ProcessLookupError:
-        continue
-    os.waitpid(child, 0)
+    os.kill(child, signal.SIGTERM)  # one that is dead waits to be asked how it ended
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

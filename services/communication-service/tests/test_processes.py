@@ -64,8 +64,9 @@ class Processes:
         print(doom, file=self._parent.stdin, flush=True)
         return int(self._parent.stdout.readline())
 
-    def stop(self) -> None:
-        self._parent.communicate(timeout=60)
+    def stop(self) -> list[int]:
+        """End those that live; return how each ended, in the order in which they were started."""
+        return [int(one) for one in self._parent.communicate(timeout=60)[0].split()]
 
 
 def deal(tenant: str) -> Event[Any]:
@@ -126,7 +127,8 @@ async def story(
                 while number("emails where status = 'sent'") < 2 * count or len(told) < 2 * count:
                     await asyncio.sleep(0.05)
     finally:
-        await asyncio.to_thread(processes.stop)
+        ends = await asyncio.to_thread(processes.stop)
+    assert ends.count(-signal.SIGKILL) == len(dooms) + kills
     assert number("activities where kind = 'note'") == count
     assert number("activities where kind = 'email'") == count
     assert number("emails where template_key = 'welcome'") == count
@@ -135,7 +137,7 @@ async def story(
         number("emails where template_key = 'deal-won-check-in' and status = 'scheduled'") == count
     )
     assert set(told.values()) == {1}
-    sent = {path.stem for path in directory.glob("*.eml")}
+    sent = {name.removesuffix(".eml") for name in os.listdir(directory) if name.endswith(".eml")}
     rows = place.rows(f"select id from tenant_{tenant}.emails where status = 'sent'")
     assert sent == {row[0].hex for row in rows}  # one Message-ID each
 

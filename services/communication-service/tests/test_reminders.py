@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -149,7 +148,11 @@ async def test_a_reader_who_cannot_be_looked_up_now_is_looked_up_later(
     async def plan(**said: Any) -> str:
         async with quiet.app.state.chassis.tenant(acme).transaction() as tx:
             values = {"deal_name": "D\nBcc: x@example.com"}
-            usual = {"values": values, "transactional": False, "created_by": "service:x"}
+            usual: dict[str, Any] = {
+                "values": values,
+                "transactional": False,
+                "created_by": "service:x",
+            }
             made = await emails.plan(tx, Plan("deal-won-thanks", **usual, **said))
         assert made is not None
         return str(made)
@@ -219,18 +222,23 @@ async def test_a_scheduler_that_is_killed_anywhere_leaves_a_reminder_that_fires_
     quiet: Any, acme: str, lonely: Place
 ) -> None:
     program = [sys.executable, str(Path(__file__).with_name("killed.py")), lonely.app]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdin is not None
-        assert run.stdout is not None
+    run = await asyncio.create_subprocess_exec(
+        *program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert run.stdin is not None
+    assert run.stdout is not None
+    try:
         for number, step in enumerate(f"{s}:{w}" for s in STEPS for w in ("before", "after")):
             (task,) = await tasks(quiet, acme, 1)
-            print(step, file=run.stdin, flush=True)
-            assert await asyncio.to_thread(run.stdout.readline) == "-9\n", step
+            run.stdin.write(f"{step}\n".encode())
+            assert await run.stdout.readline() == b"-9\n", step
             for one in schedulers(quiet, 2):
                 await one.turn()
             fired = f"select reminded_at is not null from tasks where id = '{task}'"
             assert quiet.rows(acme, fired) == [(True,)], step
             assert quiet.rows(acme, "select count(*) from emails") == [(number + 1,)], step
+    finally:
         run.stdin.close()
+        await run.wait()
     while left(quiet):
         await schedulers(quiet, 1)[0].turn()

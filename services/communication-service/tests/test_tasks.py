@@ -35,6 +35,7 @@ async def test_a_task_is_the_callers_unless_somebody_is_named_who_is_there(
     assert (await add(client, member, assignee_id="u7"))["assignee_id"] == "u7"
     other = service.others.add(acme, "user", email="g@example.com", name="Grace")
     assert (await add(client, member, assignee_id=other))["assignee_id"] == other
+    said: dict[str, Any]
     for said in (
         {"assignee_id": "nobody"},
         {"contact_id": str(uuid4())},
