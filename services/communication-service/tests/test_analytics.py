@@ -26,7 +26,7 @@ def fill(service: Any, tenant: str, seed: int) -> list[dict[str, Any]]:
     """Write mails of any fate, and return what they are."""
     chance = random.Random(seed)
     templates = service.rows(tenant, "select id, key from email_templates order by key")
-    made = []
+    made, statements = [], []
     for _ in range(200):
         at = BEGIN + timedelta(minutes=chance.randrange(60 * 24 * 60))
         status = chance.choice(["sent", "sent", "sent", "failed", "queued"])
@@ -47,12 +47,12 @@ def fill(service: Any, tenant: str, seed: int) -> list[dict[str, Any]]:
         columns = ", ".join(moments)
         values = ", ".join([f"'{at.isoformat()}'"] * len(moments))
         which = "null" if one["template"] is None else f"'{one['template']}'"
-        service.rows(
-            tenant,
+        statements.append(
             "insert into emails (id, status, recipient, subject, body_text, transactional, tracked,"
             f" created_by, template_id, machine_opens, {columns}) values ('{one['id']}', '{status}',"
             f" 'a@example.com', 's', 't', false, true, 'x', {which}, {int(one['machine'])}, {values})",
         )
+    service.rows(tenant, "; ".join(statements))
     return made
 
 
