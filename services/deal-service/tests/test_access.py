@@ -284,6 +284,48 @@ async def test_each_operation_with_an_id_finds_what_is_its_own(standing: Any, pl
             assert (operation.method, answer.json()["code"]) == ("DELETE", "PIPELINE_INVALID")
 
 
+@pytest.mark.parametrize("where", ["a new deal", "a change", "a contact", "a bulk"])
+async def test_an_id_in_a_body_of_another_tenants_is_one_that_is_not_there(
+    *, where: str, make_world: Any, place: Place
+) -> None:
+    async with make_world() as world:
+        theirs, mine = await things(world, place), await place.new_tenant()
+        world.neighbours.contacts = {theirs.tenant: {theirs.ids["contact_id"]}}
+        own = await world.deal(mine)
+        url, new = f"/api/deals/{own['id']}", BODIES["NewDeal"]
+        seen = []
+        for ids in (theirs.ids, dict.fromkeys(theirs.ids, ABSENT)):
+            pipeline, contact, deal = ids["pipeline_id"], ids["contact_id"], ids["deal_id"]
+            asked: list[tuple[str, str, dict[str, Any]]] = {
+                "a new deal": [
+                    ("POST", "/api/deals", {**new, "pipeline_id": pipeline}),
+                    ("POST", "/api/deals", {**new, "contact_ids": [contact]}),
+                ],
+                "a change": [
+                    ("PUT", url, {"pipeline_id": pipeline}),
+                    ("PATCH", url, {"pipeline_id": pipeline, "stage": "a"}),
+                ],
+                "a contact": [("POST", f"{url}/contacts", {"contact_id": contact})],
+                "a bulk": [
+                    ("POST", "/api/deals/bulk", {"items": [{"id": deal, "change": {"name": "x"}}]}),
+                ],
+            }[where]
+            seen += [
+                [
+                    plain(
+                        await world.http.request(
+                            method, path, json=body, headers=world.bearer(mine, "owner")
+                        ),
+                        ids.values(),
+                    )
+                    for method, path, body in asked
+                ]
+            ]
+        assert seen[0] == seen[1]
+        assert {status for status, *_ in seen[0]} == {200 if where == "a bulk" else 422}
+        assert len((await world.get(theirs.tenant, "/api/deals"))["items"]) == 1
+
+
 @pytest.mark.parametrize("operation", LISTS, ids=str)
 async def test_a_list_or_a_sum_has_nothing_of_another_tenant(
     *, operation: Operation, standing: Any, issuer: Issuer, place: Place, theirs: Things

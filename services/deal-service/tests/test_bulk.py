@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -94,3 +94,17 @@ async def test_a_neighbour_that_is_away_fails_the_whole_bulk(world: Any, acme: s
 
     assert answer.status_code == 503
     assert world.rows(acme, "select count(*) from deals") == [(0,)]
+
+
+async def test_a_bulk_asks_for_two_hundred_contacts_at_most(world: Any, acme: str) -> None:
+    def items(count: int) -> list[Any]:
+        ids = [str(UUID(int=n)) for n in range(count)]
+        return [{"create": {**NEW, "contact_ids": ids[n : n + 50]}} for n in range(0, count, 50)]
+
+    most = await bulk(world, acme, *items(200), *items(200))
+    asked = len(world.neighbours.asked)
+    more = await bulk(world, acme, *items(201))
+
+    assert most.json()["status"] == "done"
+    assert asked == len(world.neighbours.asked) == 200
+    assert (more.status_code, more.json()["code"]) == (422, "TOO_MANY_CONTACTS")

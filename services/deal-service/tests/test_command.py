@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from deal_service import DealServiceSettings, create
 from deal_service.__main__ import run
-from mtenant_chassis.testing import Place
+from mtenant_chassis.testing import Place, RecordingEvents, running
+from mtenant_config import ConfigError
 
 
 def test_the_command_prints_its_openapi_document(
@@ -57,3 +61,16 @@ def test_the_command_migrates_an_empty_database_twice(postgres_dsn: str) -> None
         assert done.returncode == 0, done.stderr
     found = place.rows("select head from shared.components where name = 'deal'")
     assert found == [(1,)]
+
+
+async def _started(app: Any) -> None:
+    async with running(app):
+        pass
+
+
+def test_a_service_that_nobody_would_answer_does_not_start(place: Place) -> None:
+    app = create(
+        place.settings("deal-service"), DealServiceSettings(), events=RecordingEvents().open
+    )
+    with pytest.raises(ConfigError, match="SERVICE_CLIENT_SECRET"):
+        asyncio.run(_started(app))

@@ -129,3 +129,30 @@ async def test_a_stage_goes_or_a_deal_comes_but_not_both(standing: Any, acme: st
         assert after["stage"] == ("second" if moved.status_code == 200 else "first")
 
     assert seen <= {(200, 422), (422, 200)}
+
+
+async def test_of_many_pipelines_that_become_the_default_one_does(standing: Any, acme: str) -> None:
+    stages = [
+        {"key": "a", "name": "A", "probability": 20},
+        {"key": "b", "name": "B", "outcome": "won"},
+        {"key": "c", "name": "C", "outcome": "lost"},
+    ]
+    admin = standing.bearer(acme, "admin")
+
+    async def make(n: int) -> Any:
+        asked = {"name": f"P{n}", "stages": stages, "is_default": n % 2 == 0}
+        return await standing.http.post("/api/pipelines", json=asked, headers=admin)
+
+    made = await asyncio.gather(*(make(n) for n in range(8)))
+    there = [one.json()["id"] for one in made if one.status_code == 201]
+    changed = await asyncio.gather(
+        *(
+            standing.http.patch(f"/api/pipelines/{one}", json={"is_default": True}, headers=admin)
+            for one in there
+        )
+    )
+    found = (await standing.get(acme, "/api/pipelines"))["items"]
+
+    assert {one.status_code for one in (*made, *changed)} <= {200, 201, 409}
+    assert sum(one["is_default"] for one in found) == 1
+    assert len(found) == 1 + len(there)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -137,11 +139,13 @@ async def test_null_takes_away_and_what_is_left_out_stays(standing: Any, acme: s
     one = await standing.put(acme, made, method="PATCH", expected_close_date=None, owner_id=None)
     two = await standing.put(acme, made, probability=0, name="Other chairs")
     wrong = await standing.put(acme, made, name=None)
+    nul = await standing.put(acme, made, stage="closed_lost", lost_reason="price", lost_note="\0")
 
     assert (one.json()["expected_close_date"], one.json()["owner_id"]) == (None, None)
     assert one.json()["name"] == made["name"]
     assert (two.json()["probability"], two.json()["name"]) == (0, "Other chairs")
-    assert (wrong.status_code, wrong.json()["code"]) == (400, "VALIDATION_FAILED")
+    for one in (wrong, nul):
+        assert (one.status_code, one.json()["code"]) == (400, "VALIDATION_FAILED")
 
 
 async def test_a_change_of_another_version_is_refused(standing: Any, acme: str) -> None:
@@ -295,6 +299,44 @@ async def test_lists_are_filtered_and_sorted_and_every_page_fits_the_next(
     assert await every(pipeline_id=str(uuid4())) == []
     late = await every(expected_from="2027-01-15", expected_to="2027-01-22")
     assert {one["expected_close_date"] for one in late} == {"2027-01-15", "2027-01-22"}
+
+
+@pytest.mark.parametrize(
+    ("sort", "at"),
+    [
+        ("-amount_minor", 10**30),
+        ("-amount_minor", -(10**18)),
+        ("-created_at", "0001-01-01T00:00:00+23:59"),
+        ("created_at", "9999-12-31T23:59:59-23:59"),
+        ("created_at", 5),
+        ("expected_close_date", "infinity"),
+        ("expected_close_date", "-infinity"),
+        ("expected_close_date", "0001-01-01"),
+    ],
+)
+async def test_a_forged_cursor_finds_nothing_or_is_refused(
+    standing: Any, acme: str, sort: str, at: object
+) -> None:
+    for _ in range(2):
+        await standing.deal(acme)
+    page = await standing.get(acme, "/api/deals", limit=1, sort=sort)
+    cursor = page["next_cursor"]
+    digest, _, last = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    forged = urlsafe_b64encode(json.dumps([digest, at, last]).encode()).rstrip(b"=").decode()
+    answer = await standing.http.get(
+        "/api/deals", params={"sort": sort, "cursor": forged}, headers=standing.bearer(acme)
+    )
+    assert answer.status_code in {200, 400}, answer.text
+
+
+async def test_patch_is_a_merge_patch_by_its_content_type_too(standing: Any, acme: str) -> None:
+    made = await standing.deal(acme, expected_close_date="2027-01-01")
+    answer = await standing.http.patch(
+        f"/api/deals/{made['id']}",
+        content=b'{"expected_close_date": null}',
+        headers={**standing.bearer(acme), "content-type": "application/merge-patch+json"},
+    )
+    assert (answer.status_code, answer.json()["expected_close_date"]) == (200, None)
 
 
 async def test_a_cursor_of_another_list_is_refused(standing: Any, acme: str) -> None:

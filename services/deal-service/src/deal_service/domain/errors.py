@@ -42,9 +42,9 @@ class ContactAssociated(Conflict):
 
 
 class TooManyContacts(Unprocessable):
-    """The deal has as many as one may have."""
+    """A deal, or the deals of one request, would have more than they may."""
 
-    code, message = "TOO_MANY_CONTACTS", "a deal has at most {most} contacts"
+    code, message = "TOO_MANY_CONTACTS", "{what} at most {most} contacts"
 
 
 class NameTaken(Conflict):

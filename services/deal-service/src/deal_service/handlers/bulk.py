@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from deal_service.domain.deal import Deal
+from deal_service.domain.errors import TooManyContacts
 from deal_service.handlers.deals import Deals, Opening, user_of
 from deal_service.handlers.lookups import Known, Lookups
 from deal_service.queries import deals
@@ -16,6 +17,9 @@ from mtenant_chassis import AuditTrail, Chassis, Principal
 from mtenant_chassis.etag import Condition, etag
 from mtenant_database import Transaction
 from mtenant_errors import AppError
+
+MOST_CONTACTS: Final = 200
+"""Different contacts of all new deals of a request: each one is a question to contact-service."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Bulk:
         """Do one thing after the other; one that is refused leaves nothing behind.
 
         Raises:
+            TooManyContacts: The new deals have too many together.
             AppError: What is no answer to an item: the database is away, another service is.
         """
         contacts: set[UUID] = set()
@@ -76,6 +81,8 @@ class Bulk:
                 contacts.update(item.contact_ids)
             owner = item.owner_id if isinstance(item, Opening) else item.given.get("owner_id")
             owners.update([] if owner is None else [owner])
+        if len(contacts) > MOST_CONTACTS:
+            raise TooManyContacts(what="these deals have", most=MOST_CONTACTS)
         known = await self._lookups.ask(
             tx.tenant or "", contacts=contacts, owners=owners, caller=user_of(who)
         )

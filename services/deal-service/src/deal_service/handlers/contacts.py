@@ -44,7 +44,7 @@ async def associate(
     if contact_id in deal.contact_ids:
         raise ContactAssociated
     if len(deal.contact_ids) >= MOST_CONTACTS:
-        raise TooManyContacts(most=MOST_CONTACTS)
+        raise TooManyContacts(what="a deal has", most=MOST_CONTACTS)
     made = await contacts.add(tx, deal_id, contact_id, role)
     await deals.touch(tx, deal_id)
     about = {"contact_id": contact_id, "role": role}

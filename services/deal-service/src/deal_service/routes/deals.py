@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from deal_service.domain.currency import EXPONENTS, decimal
 from deal_service.domain.deal import MOST_CONTACTS, Deal, Visit
-from deal_service.domain.money import AmountMinor, Currency
+from deal_service.domain.money import MOST, AmountMinor, Currency
 from deal_service.domain.pipeline import Outcome
 from deal_service.domain.text import Day, Id, Key, Name, Note, Owner
 from deal_service.handlers.deals import Deals, Opening, found, user_of
@@ -287,7 +287,7 @@ def deals_router(own: DealServiceSettings) -> Router:
 _KEYS: dict[Sort, Any] = {
     "-created_at": datetime,
     "created_at": datetime,
-    "-amount_minor": int,
+    "-amount_minor": Annotated[int, Field(ge=0, le=MOST)],
     "expected_close_date": date | Literal["infinity"],
 }
 
