@@ -382,6 +382,26 @@ async def test_mails_of_a_tenant_that_is_gone_are_forgotten(
     assert sink.sent == []
 
 
+async def test_mails_of_a_suspended_tenant_wait_and_hold_up_nobody(
+    *, notes_app: Any, place: Place, acme: str, other: str, eventually: Any
+) -> None:
+    sink, mail = MemoryTransport(), Mail(to="ada@example.com", subject="s", text="t")
+    async with opened(notes_app()) as chassis:  # without a transport they wait
+        for tenant in (acme, other):
+            async with chassis.tenant(tenant).transaction() as tx:
+                await chassis.mailer.add(tx, mail)
+    place.rows(f"revoke usage on schema tenant_{acme} from {place.migrate.app}")
+    async with opened(notes_app(mail=sink)):
+        await eventually(lambda: queued(place, other) == 0)
+        tried = f"select attempts from shared.mail_queue where tenant = '{acme}'"
+        await eventually(lambda: place.rows(tried) == [(0,)])
+        assert len(sink.sent) == 1
+        place.rows(f"grant usage on schema tenant_{acme} to {place.migrate.app}")
+        await asyncio.to_thread(place.rows, "update shared.mail_queue set due_at = now()")
+        await eventually(lambda: queued(place, acme) == 0)
+    assert len(sink.sent) == 2
+
+
 async def test_a_mail_belongs_to_a_tenant(notes_app: Any, acme: str) -> None:
     async with opened(notes_app()) as chassis:
         mail = Mail(to="ada@example.com", subject="s", text="t")

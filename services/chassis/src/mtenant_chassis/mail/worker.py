@@ -16,7 +16,13 @@ from uuid import UUID
 
 from mtenant_chassis.mail.mail import Mail
 from mtenant_chassis.mail.transport import MailDelayed, MailRefused, Transport
-from mtenant_database import Database, TenantNotFound, Transaction
+from mtenant_database import (
+    Database,
+    TenantNotFound,
+    TenantNotReady,
+    TenantSuspended,
+    Transaction,
+)
 from mtenant_errors import AppError
 
 POLL: Final = 1.0
@@ -46,6 +52,7 @@ _CLAIM: Final = (
 )
 _DONE: Final = "delete from shared.mail_queue where id = %s"
 _LATER: Final = "update shared.mail_queue set due_at = now() + %s where id = %s"
+_UNTRIED: Final = "update shared.mail_queue set attempts = attempts - 1 where id = %s"
 _READ: Final = (
     "select recipient, subject, body_text, body_html, unsubscribe, message_id, created_at from mail_intents"
     " where id = %s and sent_at is null and failed_at is null"
@@ -200,6 +207,11 @@ class MailWorker:
             intent = await tenant.fetch_optional(_READ, [one.id], row=_Intent)
         except TenantNotFound:
             intent = None  # the tenant is gone, and its mails with it
+        except (TenantSuspended, TenantNotReady) as exc:
+            # Its lease is its wait; the mails of other tenants behind it have none.
+            _logger.info("mail %s waits for its tenant: %s", one.id, exc.code)
+            await self._note(_UNTRIED, [one.id])
+            return
         if intent is None:
             await self._note(_DONE, [one.id])
             return
