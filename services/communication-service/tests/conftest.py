@@ -61,12 +61,14 @@ class Others:
     Attributes:
         things: What they have: `contact`, `company`, `deal`, `user`, by tenant and id.
         away: The services that do not answer.
+        strict: The services that do not let this one ask.
         gate: Calls wait for it.
         calls: Tenant and path of each.
     """
 
     things: dict[tuple[str | None, str, str], dict[str, Any]] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
+    strict: set[str] = field(default_factory=set)
     gate: asyncio.Event | None = None
     calls: list[tuple[str | None, str]] = field(default_factory=list)
 
@@ -95,6 +97,9 @@ class Others:
         self.calls.append((tenant, request.url.path))
         if self.gate is not None:
             await self.gate.wait()
+        if audience in self.strict:
+            body = {"code": "PERMISSION_MISSING", "status": 403, "title": "No", "type": "urn:x"}
+            return httpx.Response(403, json=body)
         if audience in self.away:
             raise httpx.ConnectError("nobody is there")
         match = re.fullmatch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -53,8 +54,7 @@ class Directory:
         Raises:
             RelatedNotFound: One is not.
         """
-        for entity, which in related.all:
-            await self._get(entity, which)
+        await asyncio.gather(*(self._get(entity, which) for entity, which in related.all))
 
     async def contact(self, contact: UUID) -> Person:
         """Return a contact.

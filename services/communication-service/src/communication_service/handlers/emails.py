@@ -23,7 +23,11 @@ from communication_service.domain.errors import (
     AddressMissing,
     EmailNotFound,
     RecipientUnsubscribed,
+    RelatedNotFound,
+    RenderingFailed,
+    TemplateInvalid,
     TemplateNotFound,
+    ValuesInvalid,
 )
 from communication_service.domain.event import EmailSent
 from communication_service.domain.identity import new_id
@@ -38,8 +42,6 @@ from communication_service.settings import CommunicationServiceSettings
 from mtenant_chassis import AuditTrail, Chassis, Mail
 from mtenant_chassis.mail import MailOutcome
 from mtenant_database import Transaction, Verbs
-from mtenant_errors import AppError
-from mtenant_logger import get_logger
 
 _ADDRESS: Final = TypeAdapter(text.Email)
 _PATHS: Final[dict[Purpose, str]] = {
@@ -48,7 +50,11 @@ _PATHS: Final[dict[Purpose, str]] = {
     "unsubscribe": "/t/u",
 }
 
-log = get_logger(__name__)
+# What is not among these may be mended: a service that is away, or that does not know us yet.
+_FINAL: Final = (
+    *(RelatedNotFound, AddressMissing, RecipientUnsubscribed),
+    *(TemplateNotFound, TemplateInvalid, ValuesInvalid, RenderingFailed),
+)
 
 
 @dataclass(frozen=True)
@@ -173,8 +179,8 @@ class Emails:
         made = await rows.add(tx, values)
         await self._log(tx, audit, made, related)
         await self._hand_over(tx, made)
-        about = {"template_id": values["template_id"], "contact_id": contact}
-        await audit.record(tx, "email.queued", "email", email, after=about)
+        chosen = {"template_id": values["template_id"], "contact_id": contact}
+        await audit.record(tx, "email.queued", "email", email, after=chosen)
         return made
 
     async def plan(self, tx: Transaction, plan: Plan) -> UUID | None:
@@ -212,7 +218,7 @@ class Emails:
         """Make and queue a mail that is due; tell whether anything was done.
 
         Raises:
-            AppError: Whoever knows the reader is away; it is for another time.
+            AppError: Whoever knows the reader cannot be asked; it is for another time.
         """
         handle = self._chassis.tenant(tenant)
         found = await rows.get(handle, email)
@@ -220,9 +226,7 @@ class Emails:
             # No transaction is open while another service thinks.
             address, name = await self._reader(tenant, found)
             error = None
-        except AppError as exc:
-            if exc.retryable or exc.status_code >= 500:
-                raise
+        except _FINAL as exc:
             address, name, error = "", "", exc.code
         async with handle.transaction() as tx:
             if not await schedule.claim(tx, email):
@@ -233,9 +237,7 @@ class Emails:
                     if error is None:
                         async with tx.transaction():
                             await self._queue(tx, found, address, name)
-                except AppError as exc:
-                    if exc.retryable or exc.status_code >= 500:
-                        raise
+                except _FINAL as exc:
                     error = exc.code
                 if error is not None:
                     await rows.failed(tx, email, 0, error)
@@ -300,8 +302,10 @@ class Emails:
                 **self._said(email.id, said),
             },
         )
+        trail = AuditTrail(self._chassis.settings.service, email.created_by)
+        chosen = {"template_id": template.id, "contact_id": email.contact_id}
+        await trail.record(tx, "email.queued", "email", email.id, after=chosen)
         if activity is not None:
-            trail = AuditTrail(self._chassis.settings.service, email.created_by)
             related = Related(_some(email.contact_id), (), _some(email.deal_id))
             await self._log(tx, trail, queued, related)
         await self._hand_over(tx, queued)

@@ -175,6 +175,9 @@ class Tasks:
             # What is claimed is due: whoever moves a reminder moves the schedule with it, and waits for us.
             if found is not None and found.waits_for_reminder:
                 await rows.remind(tx, task)
+                service = self._chassis.settings.service
+                trail = AuditTrail(service, f"service:{service}")
+                await trail.record(tx, "task.reminded", "task", task)
                 await Emails(self._chassis, self._own).plan(tx, _reminder(self._chassis, found))
             await schedule.remove(tx, task)
             return True

@@ -132,7 +132,7 @@ def templates_router() -> Router:
     @router.get("", dependencies=[requires("templates:read")])
     async def list_templates(tenant: Tenant, page: PageQuery) -> Page[TemplateView]:
         """List templates in the order of their keys."""
-        after = page.after(str, of="key")
+        after = page.after(Key, of="key")
         found = await rows.by_keys(tenant, after=after[0] if after else None, limit=page.limit + 1)
         return page.of([TemplateView.of(one) for one in found], key=lambda one: (one.key,))
 
@@ -168,7 +168,7 @@ def templates_router() -> Router:
     @router.get("/{template_id}/versions", dependencies=[requires("templates:read")])
     async def versions(template_id: UUID, tenant: Tenant, page: PageQuery) -> Page[TemplateView]:
         """List the versions of a template, newest first."""
-        after = page.after(int, of=("version", template_id))
+        after = page.after(Number, of=("version", template_id))
         if after is None:
             await templates.version(tenant, template_id, 1)  # 404 where there is none
         found = await rows.versions(

@@ -70,6 +70,7 @@ COMMENT ON COLUMN emails.template_key IS 'of a scheduled mail: its template is l
 COMMENT ON COLUMN emails.body_html IS 'as it was written: the links of what is sent lead to a tracker first';
 COMMENT ON COLUMN emails.opened_at IS 'the first time that a person did, and no machine';
 CREATE INDEX emails_created_at ON emails (created_at, id);
+CREATE INDEX emails_status ON emails (status, created_at, id);
 CREATE INDEX emails_contact ON emails (contact_id, created_at, id) WHERE contact_id IS NOT NULL;
 CREATE INDEX emails_deal ON emails (deal_id, created_at, id) WHERE deal_id IS NOT NULL;
 CREATE INDEX emails_template ON emails (template_id, created_at, id) WHERE template_id IS NOT NULL;
@@ -117,6 +118,7 @@ CREATE TABLE activities (
     version bigint NOT NULL DEFAULT 1
 );
 CREATE INDEX activities_occurred_at ON activities (occurred_at, id);
+CREATE INDEX activities_kind ON activities (kind, occurred_at, id);
 
 CREATE TABLE activity_links (
     entity text NOT NULL CHECK (entity IN ('contact', 'company', 'deal')),
