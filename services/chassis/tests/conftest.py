@@ -221,7 +221,10 @@ def notes_app(place: Place, issuer: Issuer) -> MakeApp:
     ) -> App:
         parts = {
             name: changes.pop(name)
-            for name in ("keys", "mail", "transport", "startup", "tracer_provider", "events")
+            for name in (
+                *("keys", "mail", "mailed", "transport", "startup", "tracer_provider"),
+                "events",
+            )
             if name in changes
         }
         return create_app(

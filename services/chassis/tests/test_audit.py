@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from mtenant_chassis import AuditTrail, audit_router
+from mtenant_chassis.audit import Done
 from mtenant_chassis.testing import Issuer, Place, running
 
 pytestmark = pytest.mark.anyio
@@ -95,3 +96,18 @@ async def test_an_entry_is_in_the_schema_of_its_tenant_and_nowhere_else(
 
     assert place.rows(f"select count(*) from tenant_{acme}.audit_entries") == [(1,)]
     assert place.rows(f"select count(*) from tenant_{other}.audit_entries") == [(0,)]
+
+
+async def test_many_entries_are_written_like_one(notes_app: Any, issuer: Issuer, acme: str) -> None:
+    app = notes_app(more=[audit_router(PATH)])
+    trail = AuditTrail("note-service", "user:u1", "r1")
+    done = [Done("note.created", "note", n, after={"n": n}) for n in range(3)]
+    async with running(app) as client:
+        async with app.state.chassis.tenant(acme).transaction() as tx:
+            await trail.record_many(tx, done)
+            await trail.record(tx, "note.created", "note", 3, after={"n": 3})
+        listed = await client.get(PATH, headers=issuer.bearer(acme, "admin"))
+
+    found = {one.pop("entity_id"): one for one in listed.json()["items"]}
+    assert {key: one["after"] for key, one in found.items()} == {str(n): {"n": n} for n in range(4)}
+    assert all(found["0"][name] == found["3"][name] for name in ("at", "actor", "request_id"))

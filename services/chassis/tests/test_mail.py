@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -19,12 +20,12 @@ from hypothesis import strategies as st
 
 from mtenant_chassis import Chassis, Mail, MailSettings
 from mtenant_chassis.app import App
-from mtenant_chassis.mail import DirectoryTransport, MemoryTransport, SmtpTransport
+from mtenant_chassis.mail import DirectoryTransport, MailOutcome, MemoryTransport, SmtpTransport
 from mtenant_chassis.mail import worker as worker_module
 from mtenant_chassis.mail.transport import MailDelayed, MailRefused
 from mtenant_chassis.testing import Issuer, Place, running
 from mtenant_config import Secret
-from mtenant_database import PermissionDenied, TenantRequired
+from mtenant_database import PermissionDenied, TenantRequired, Transaction
 
 pytestmark = pytest.mark.anyio
 SECRET = "s3cr3t-t0ken"
@@ -288,6 +289,82 @@ async def test_a_mail_that_cannot_be_sent_does_not_stop_those_behind_it(
     assert SECRET not in caplog.text
 
 
+async def test_a_service_is_told_once_what_became_of_its_mail_in_the_transaction_that_notes_it(
+    *, notes_app: Any, place: Place, acme: str, eventually: Any
+) -> None:
+    told: list[tuple[str | None, UUID, str | None]] = []
+    faults = [LookupError("not now")]
+
+    async def mailed(chassis: Chassis, tx: Transaction, outcome: MailOutcome) -> None:
+        told.append((tx.tenant, outcome.intent, outcome.error))
+        await tx.execute(
+            "insert into notes (id, title) values (%s, %s)", [uuid4(), f"told {len(told)}"]
+        )
+        if faults:
+            raise faults.pop()
+
+    sink, chosen, refused = Picky(), uuid4(), uuid4()
+    mail = Mail(to="ada@example.com", subject="s", text="t")
+    due = f"update shared.mail_queue set due_at = now() where tenant = '{acme}'"
+    async with opened(notes_app(mail=sink, mailed=mailed)) as chassis:
+        async with chassis.tenant(acme).transaction() as tx:
+            assert await chassis.mailer.add(tx, mail, intent=chosen) == chosen
+        await eventually(lambda: told)
+        assert intents(place, acme) == [(False, False, "t", None)]  # nor was it noted
+        await asyncio.to_thread(place.rows, due)
+        await eventually(lambda: queued(place, acme) == 0)
+        sink.error = MailRefused("553")
+        async with chassis.tenant(acme).transaction() as tx:
+            await chassis.mailer.add(tx, mail, intent=refused)
+        await eventually(lambda: queued(place, acme) == 0)
+
+    assert told == [(acme, chosen, None), (acme, chosen, None), (acme, refused, "553")]
+    assert place.rows(f"select count(*) from tenant_{acme}.notes") == [(2,)]
+    assert {message["Message-ID"] for message in sink.sent} == {f"<{chosen.hex}@example.com>"}
+
+
+async def test_a_mail_that_nobody_can_note_is_not_sent_for_ever(
+    *, notes_app: Any, place: Place, acme: str, eventually: Any
+) -> None:
+    told = asyncio.Event()
+
+    async def mailed(chassis: Chassis, tx: Transaction, outcome: MailOutcome) -> None:
+        told.set()
+        if outcome.error is None:
+            raise LookupError("never")
+
+    sink = MemoryTransport()
+    again = f"update shared.mail_queue set due_at = now(), attempts = 12 where tenant = '{acme}'"
+    async with opened(notes_app(mail=sink, mailed=mailed)) as chassis:
+        async with chassis.tenant(acme).transaction() as tx:
+            await chassis.mailer.add(tx, Mail(to="ada@example.com", subject="s", text="t"))
+        await eventually(told.is_set)
+        await asyncio.to_thread(place.rows, again)
+        await eventually(lambda: queued(place, acme) == 0)
+
+    assert len(sink.sent) == 1
+    assert intents(place, acme)[0][:2] == (False, True)
+
+
+async def test_a_mail_may_say_where_its_recipient_ends_such_mails(
+    *, notes_app: Any, place: Place, acme: str, eventually: Any
+) -> None:
+    sink, url = MemoryTransport(), f"https://crm.example.com/t/u?t={SECRET}"
+    mail = Mail(to="ada@example.com", subject="s", text="t", unsubscribe=url)
+    assert SECRET not in repr(mail)
+    async with opened(notes_app(mail=sink)) as chassis:
+        async with chassis.tenant(acme).transaction() as tx:
+            await chassis.mailer.add(tx, mail)
+        await eventually(lambda: queued(place, acme) == 0)
+
+    assert sink.sent[0]["List-Unsubscribe"] == f"<{url}>"
+    assert sink.sent[0]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert place.rows(f"select unsubscribe from tenant_{acme}.mail_intents") == [(None,)]
+    for bad in ("javascript:x", "https://a>b", "https://a\r\nBcc: x@example.com", ""):
+        with pytest.raises(ValueError, match="unsubscribes"):
+            Mail(to="ada@example.com", subject="s", text="t", unsubscribe=bad)
+
+
 async def test_mails_of_a_tenant_that_is_gone_are_forgotten(
     notes_app: Any, place: Place, acme: str, eventually: Any
 ) -> None:
@@ -303,6 +380,26 @@ async def test_mails_of_a_tenant_that_is_gone_are_forgotten(
         await eventually(lambda: queued(place, acme) == 0)
 
     assert sink.sent == []
+
+
+async def test_mails_of_a_suspended_tenant_wait_and_hold_up_nobody(
+    *, notes_app: Any, place: Place, acme: str, other: str, eventually: Any
+) -> None:
+    sink, mail = MemoryTransport(), Mail(to="ada@example.com", subject="s", text="t")
+    async with opened(notes_app()) as chassis:  # without a transport they wait
+        for tenant in (acme, other):
+            async with chassis.tenant(tenant).transaction() as tx:
+                await chassis.mailer.add(tx, mail)
+    place.rows(f"revoke usage on schema tenant_{acme} from {place.migrate.app}")
+    async with opened(notes_app(mail=sink)):
+        await eventually(lambda: queued(place, other) == 0)
+        tried = f"select attempts from shared.mail_queue where tenant = '{acme}'"
+        await eventually(lambda: place.rows(tried) == [(0,)])
+        assert len(sink.sent) == 1
+        place.rows(f"grant usage on schema tenant_{acme} to {place.migrate.app}")
+        await asyncio.to_thread(place.rows, "update shared.mail_queue set due_at = now()")
+        await eventually(lambda: queued(place, acme) == 0)
+    assert len(sink.sent) == 2
 
 
 async def test_a_mail_belongs_to_a_tenant(notes_app: Any, acme: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,9 +22,11 @@ from mtenant_chassis.edge import EdgeMiddleware
 from mtenant_chassis.events import EventsOf
 from mtenant_chassis.health import health_router
 from mtenant_chassis.mail.transport import Transport
+from mtenant_chassis.mail.worker import MailOutcome
 from mtenant_chassis.route import Router
 from mtenant_chassis.settings import Settings
 from mtenant_chassis.tenancy import tenant_name
+from mtenant_database import Transaction
 from mtenant_database.asgi import TenantMiddleware
 from mtenant_errors import Unauthorized
 from mtenant_errors.asgi import ErrorMiddleware
@@ -51,6 +53,7 @@ def create_app(
     events: EventsOf | None = None,
     startup: Callable[[Chassis], AbstractAsyncContextManager[object]] | None = None,
     mail: Transport | None = None,
+    mailed: Callable[[Chassis, Transaction, MailOutcome], Awaitable[None]] | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     tracer_provider: trace.TracerProvider | None = None,
 ) -> App:
@@ -69,6 +72,8 @@ def create_app(
         events: Opens what carries events.
         startup: Opens what else the service needs, given the chassis; last of all.
         mail: Where mails go, instead of what the settings say.
+        mailed: Told of each mail of this service that was sent or given up, once, in the transaction of
+            its tenant that notes it.
         transport: Where calls to other services go, instead of the network; for tests.
         tracer_provider: OpenTelemetry's global one by default.
 
@@ -81,6 +86,7 @@ def create_app(
         events=events,
         startup=startup,
         mail=mail,
+        mailed=mailed,
         transport=transport,
     )
     chassis = Chassis(settings, parts)

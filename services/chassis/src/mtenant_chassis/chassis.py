@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +18,12 @@ from mtenant_chassis.events import Events, EventsOf, Outbox
 from mtenant_chassis.health import HealthChecks
 from mtenant_chassis.mail.mailer import Mailer
 from mtenant_chassis.mail.transport import Transport, transport_of
-from mtenant_chassis.mail.worker import MailWorker
+from mtenant_chassis.mail.worker import MailOutcome, MailWorker
 from mtenant_chassis.metrics import RequestMetrics
 from mtenant_chassis.migrate import deploy
 from mtenant_chassis.ratelimit import RateLimiter
 from mtenant_chassis.settings import Settings
-from mtenant_database import Database, HealthStatus, Tenant
+from mtenant_database import Database, HealthStatus, Tenant, Transaction
 from mtenant_logger import get_logger, log_context
 
 _REDIS_TIMEOUT: Final = 0.5
@@ -41,6 +41,7 @@ class Parts:
         events: Opens what carries events; None: the service has none.
         startup: Opens what else the service needs, last of all; closed first.
         mail: Where mails go, instead of what the settings say.
+        mailed: Told of each mail that was sent or given up.
         transport: Where calls to other services go, instead of the network.
     """
 
@@ -49,6 +50,7 @@ class Parts:
     events: EventsOf | None = None
     startup: Callable[[Chassis], AbstractAsyncContextManager[object]] | None = None
     mail: Transport | None = None
+    mailed: Callable[[Chassis, Transaction, MailOutcome], Awaitable[None]] | None = None
     transport: httpx.AsyncBaseTransport | None = None
 
 
@@ -238,8 +240,13 @@ class Chassis:
             service=self.settings.service,
             transport=transport,
             sender=self.settings.mail.sender,
+            mailed=self._mailed if self._parts.mailed else None,
         )
         self._worker = await stack.enter_async_context(worker)
+
+    async def _mailed(self, tx: Transaction, outcome: MailOutcome) -> None:
+        if self._parts.mailed is not None:
+            await self._parts.mailed(self, tx, outcome)
 
     def _wake(self) -> None:
         if self._worker is not None:

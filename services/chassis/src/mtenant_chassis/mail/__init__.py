@@ -13,11 +13,12 @@ from mtenant_chassis.mail.transport import (
     SmtpTransport,
     Transport,
 )
-from mtenant_chassis.mail.worker import MailWorker
+from mtenant_chassis.mail.worker import MailOutcome, MailWorker
 
 __all__ = [
     "DirectoryTransport",
     "Mail",
+    "MailOutcome",
     "MailWorker",
     "Mailer",
     "MemoryTransport",

@@ -18,6 +18,7 @@ _ADDRESS: Final = re.compile(
 _LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3
 _LONGEST_SUBJECT: Final = 500
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # what ends a line, too
+_URL: Final = re.compile(r"https?://[!-;=?-~]+")  # what may stand between < and > (RFC 2369, 2)
 _NO_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")  # PostgreSQL has no place for them
 
 
@@ -33,19 +34,23 @@ class Mail:
         subject: One line of at most 500 characters: what is longer is cut, line breaks become spaces.
         text: The text for those who read no HTML.
         html: The same as HTML, if there is one.
+        unsubscribe: Where a POST ends mails of this kind (RFC 8058). It holds a token.
 
     Raises:
-        ValueError: The address is none.
+        ValueError: The address is none, or the URL.
     """
 
     to: str
     subject: str
     text: str = field(repr=False)
     html: str | None = field(default=None, repr=False)
+    unsubscribe: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.to) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(self.to):
             raise ValueError("the recipient is no single address of the form name@domain")
+        if self.unsubscribe is not None and not _URL.fullmatch(self.unsubscribe):
+            raise ValueError("what unsubscribes is no URL of http or https")
         said = {"subject": _CONTROL.sub(" ", self.subject)[:_LONGEST_SUBJECT], "text": self.text}
         if self.html is not None:
             said["html"] = self.html
@@ -69,6 +74,9 @@ class Mail:
         message["Date"] = format_datetime(date)
         message["Message-ID"] = message_id
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834, 5: no vacation answers, please
+        if self.unsubscribe is not None:
+            message["List-Unsubscribe"] = f"<{self.unsubscribe}>"
+            message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         message.set_content(self.text)
         if self.html is not None:
             message.add_alternative(self.html, subtype="html")

@@ -10,8 +10,8 @@ from mtenant_chassis.mail.mail import Mail
 from mtenant_database import TenantRequired, Transaction
 
 _INTENT: Final = (
-    "insert into mail_intents (id, service, recipient, subject, body_text, body_html, message_id)"
-    " values (%s, %s, %s, %s, %s, %s, %s)"
+    "insert into mail_intents (id, service, recipient, subject, body_text, body_html, message_id,"
+    " unsubscribe) values (%s, %s, %s, %s, %s, %s, %s, %s)"
 )
 _QUEUE: Final = "insert into shared.mail_queue (id, service, tenant) values (%s, %s, %s)"
 
@@ -30,12 +30,14 @@ class Mailer:
         self._domain = domain
         self._wake = wake
 
-    async def add(self, tx: Transaction, mail: Mail) -> UUID:
+    async def add(self, tx: Transaction, mail: Mail, *, intent: UUID | None = None) -> UUID:
         """Add a mail; it leaves after the commit, and never without.
 
         Args:
             tx: The open transaction of a tenant.
             mail: What to send.
+            intent: The id that the mail is known by, if the caller has chosen one: it is what
+                `create_app(mailed=...)` is told, and a part of the message id.
 
         Returns:
             The intent's id.
@@ -45,10 +47,13 @@ class Mailer:
         """
         if tx.tenant is None:
             raise TenantRequired(internal="a mail belongs to a tenant: use its transaction")
-        intent = uuid4()
-        message_id = f"<{intent.hex}@{self._domain}>"
-        values = [intent, self._service, mail.to, mail.subject, mail.text, mail.html, message_id]
-        await tx.execute(_INTENT, values)
+        intent = intent or uuid4()
+        values = [intent, self._service, mail.to, mail.subject, mail.text, mail.html]
+        await tx.execute(_INTENT, [*values, self.message_id(intent), mail.unsubscribe])
         await tx.execute(_QUEUE, [intent, self._service, tx.tenant])
         tx.on_commit(self._wake)
         return intent
+
+    def message_id(self, intent: UUID) -> str:
+        """Return the Message-ID of a mail, which no attempt changes."""
+        return f"<{intent.hex}@{self._domain}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,13 @@ from uuid import UUID
 
 from mtenant_chassis.mail.mail import Mail
 from mtenant_chassis.mail.transport import MailDelayed, MailRefused, Transport
-from mtenant_database import Database, TenantNotFound
+from mtenant_database import (
+    Database,
+    TenantNotFound,
+    TenantNotReady,
+    TenantSuspended,
+    Transaction,
+)
 from mtenant_errors import AppError
 
 POLL: Final = 1.0
@@ -45,16 +52,18 @@ _CLAIM: Final = (
 )
 _DONE: Final = "delete from shared.mail_queue where id = %s"
 _LATER: Final = "update shared.mail_queue set due_at = now() + %s where id = %s"
+_UNTRIED: Final = "update shared.mail_queue set attempts = attempts - 1 where id = %s"
 _READ: Final = (
-    "select recipient, subject, body_text, body_html, message_id, created_at from mail_intents"
+    "select recipient, subject, body_text, body_html, unsubscribe, message_id, created_at from mail_intents"
     " where id = %s and sent_at is null and failed_at is null"
 )
 _SENT: Final = (
-    "update mail_intents set sent_at = now(), body_text = null, body_html = null where id = %s"
+    "update mail_intents set sent_at = now(), body_text = null, body_html = null,"
+    " unsubscribe = null where id = %s and sent_at is null and failed_at is null"
 )
 _FAILED: Final = (
-    "update mail_intents set failed_at = now(), error = %s, body_text = null, body_html = null"
-    " where id = %s"
+    "update mail_intents set failed_at = now(), error = %s, body_text = null, body_html = null,"
+    " unsubscribe = null where id = %s and sent_at is null and failed_at is null"
 )
 
 _logger = logging.getLogger("mtenant_chassis.mail")
@@ -73,8 +82,24 @@ class _Intent:
     subject: str
     body_text: str
     body_html: str | None
+    unsubscribe: str | None
     message_id: str
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class MailOutcome:
+    """What became of a mail.
+
+    Attributes:
+        intent: Its id, as `Mailer.add` returned it.
+        error: Why it was given up, without the address; None if the server has taken it.
+        attempts: How often it was tried.
+    """
+
+    intent: UUID
+    error: str | None
+    attempts: int
 
 
 class MailWorker:
@@ -88,15 +113,24 @@ class MailWorker:
         service: Whose mails.
         transport: Where they go.
         sender: The From address.
+        mailed: Called when a mail was sent or given up, in the transaction that notes it, once. What it
+            raises puts the note off, and a mail that was sent is sent again, `ATTEMPTS` times at most.
     """
 
     def __init__(
-        self, database: Database, *, service: str, transport: Transport, sender: str
+        self,
+        database: Database,
+        *,
+        service: str,
+        transport: Transport,
+        sender: str,
+        mailed: Callable[[Transaction, MailOutcome], Awaitable[None]] | None = None,
     ) -> None:
         self._database = database
         self._service = service
         self._transport = transport
         self._sender = sender
+        self._mailed = mailed
         self._woken = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -173,8 +207,16 @@ class MailWorker:
             intent = await tenant.fetch_optional(_READ, [one.id], row=_Intent)
         except TenantNotFound:
             intent = None  # the tenant is gone, and its mails with it
+        except (TenantSuspended, TenantNotReady) as exc:
+            # Its lease is its wait; the mails of other tenants behind it have none.
+            _logger.info("mail %s waits for its tenant: %s", one.id, exc.code)
+            await self._note(_UNTRIED, [one.id])
+            return
         if intent is None:
             await self._note(_DONE, [one.id])
+            return
+        if one.attempts > ATTEMPTS:  # it was handed over, and that could never be noted
+            await self._give_up(one, f"after {ATTEMPTS} attempts: no note of them could be made")
             return
         try:
             async with asyncio.timeout(PATIENCE):
@@ -187,11 +229,12 @@ class MailWorker:
             await self._delay(one, type(exc).__name__)
         else:
             self.sent += 1
-            await tenant.execute(_SENT, [one.id])
-            await self._note(_DONE, [one.id])
+            await self._end(one, None)
 
     def _message(self, intent: _Intent) -> EmailMessage:
-        mail = Mail(intent.recipient, intent.subject, intent.body_text, intent.body_html)
+        mail = Mail(
+            intent.recipient, intent.subject, intent.body_text, intent.body_html, intent.unsubscribe
+        )
         return mail.message(
             sender=self._sender, message_id=intent.message_id, date=intent.created_at
         )
@@ -206,7 +249,16 @@ class MailWorker:
     async def _give_up(self, one: _Claimed, why: str) -> None:
         self.failed += 1
         _logger.error("mail %s is given up: %s", one.id, why)
-        await self._database.tenant(one.tenant).execute(_FAILED, [why, one.id])
+        await self._end(one, why)
+
+    async def _end(self, one: _Claimed, error: str | None) -> None:
+        async with self._database.tenant(one.tenant).transaction() as tx:
+            # A worker whose lease ran out meanwhile finds that another one has noted it.
+            noted = await tx.execute(
+                *(_SENT, [one.id]) if error is None else (_FAILED, [error, one.id])
+            )
+            if noted.rows_affected and self._mailed is not None:
+                await self._mailed(tx, MailOutcome(one.id, error, one.attempts))
         await self._note(_DONE, [one.id])
 
     async def _note(self, statement: str, params: list[object]) -> None:

@@ -1,0 +1,1 @@
+"""The rules: no HTTP and no SQL is in here."""

@@ -1,0 +1,1 @@
+"""The SQL: of this service's own tables."""

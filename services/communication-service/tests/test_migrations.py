@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+
+from communication_service import MIGRATIONS
+from mtenant_chassis.testing import Place
+from mtenant_config import Secret
+from mtenant_database import Database, DatabaseConfig, PermissionDenied, Verbs
+from mtenant_database.migrate import Fleet, Migrator, read_migrations
+
+pytestmark = pytest.mark.anyio
+
+FILES = read_migrations(MIGRATIONS, "communication")
+SHARED = {"communication_schedule"}
+TENANT = {
+    "activities",
+    "activity_links",
+    "email_links",
+    "email_suppressions",
+    "email_template_versions",
+    "email_templates",
+    "email_tracking",
+    "emails",
+    "tasks",
+}
+
+
+@pytest.fixture(scope="module")
+def lonely(postgres_dsn: str) -> Place:
+    """A database of its own: whose tables may go."""
+    return Place.make(postgres_dsn, {"communication": MIGRATIONS})
+
+
+def tables(place: Place, schema: str) -> set[str]:
+    found = place.rows(f"select tablename from pg_tables where schemaname = '{schema}'")
+    return {row[0] for row in found}
+
+
+async def test_a_tenants_tables_go_and_come_again(lonely: Place) -> None:
+    schema = f"tenant_{await lonely.new_tenant()}"
+    before = tables(lonely, schema)
+    async with Fleet(lonely.owner, settings=lonely.migrate) as fleet:
+        assert (await fleet.to("communication", 0)).exit_code == 0
+        assert before - tables(lonely, schema) == TENANT
+        assert (await fleet.to("communication", 1)).exit_code == 0
+    assert tables(lonely, schema) == before
+
+
+async def test_the_shared_table_goes_and_comes_again(lonely: Place) -> None:
+    before = tables(lonely, "shared")
+    assert FILES.shared is not None
+    settings = lonely.migrate
+    async with Migrator(lonely.owner, FILES.shared, schema="shared", settings=settings) as migrator:
+        await migrator.to(0)
+        assert before - tables(lonely, "shared") == SHARED
+        await migrator.up()
+    assert tables(lonely, "shared") == before
+
+
+@pytest.mark.parametrize("who", ["app", "owner"])
+async def test_a_transaction_of_a_tenant_sees_and_changes_what_is_due_for_it_only(
+    lonely: Place, who: str
+) -> None:
+    """Whatever a statement says: it has no condition on the tenant at all."""
+    mine, theirs = await lonely.new_tenant(), await lonely.new_tenant()
+    insert = "insert into shared.communication_schedule (id, tenant, kind, due_at) values"
+    for tenant in (mine, theirs):
+        lonely.rows(f"{insert} (gen_random_uuid(), '{tenant}', 'email', now())")
+    url = Secret(lonely.owner if who == "owner" else lonely.app)
+    async with Database(DatabaseConfig(url=url, max_retries=0, max_open_conns=2)) as database:
+        handle: Verbs = database if who == "owner" else database.tenant(mine)  # or of no tenant
+        seen = await handle.fetch_all("select tenant from shared.communication_schedule")
+        assert seen == ([] if who == "owner" else [(mine,)])
+        changed = await handle.execute("update shared.communication_schedule set attempts = 1")
+        assert changed.rows_affected == (0 if who == "owner" else 1)
+        with pytest.raises(PermissionDenied):
+            await handle.execute(f"{insert} (gen_random_uuid(), %s, 'email', now())", [theirs])
+    left = lonely.rows(
+        f"select attempts from shared.communication_schedule where tenant = '{theirs}'"
+    )
+    assert left == [(0,)]
+    lonely.rows("truncate shared.communication_schedule")

@@ -1,0 +1,116 @@
+"""Custom fields: added, changed, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from contact_service.domain.custom_field import MOST, CustomField, Entity, FieldType
+from contact_service.domain.errors import (
+    ChoicesInvalid,
+    CustomFieldInUse,
+    CustomFieldLimit,
+    CustomFieldNotFound,
+    CustomFieldTaken,
+)
+from contact_service.domain.identity import new_id
+from contact_service.queries import custom_fields as rows
+from mtenant_chassis import AuditTrail
+from mtenant_chassis.etag import Condition
+from mtenant_database import Transaction
+
+
+@dataclass(frozen=True)
+class CustomFields:
+    """Changes the fields of one tenant in one transaction, with audit entries.
+
+    Attributes:
+        tx: The open transaction.
+        audit: The request's trail.
+    """
+
+    tx: Transaction
+    audit: AuditTrail
+
+    async def create(
+        self, entity: Entity, key: str, *, label: str, of: FieldType, choices: Sequence[str] | None
+    ) -> CustomField:
+        """Add a field.
+
+        Raises:
+            ChoicesInvalid: Choices and type do not belong together.
+            CustomFieldTaken: The key is another field's.
+            CustomFieldLimit: There are as many as a tenant may have.
+        """
+        _check_choices(of, choices)
+        await self.tx.lock("contact-service custom fields")
+        if await rows.count(self.tx) >= MOST:
+            raise CustomFieldLimit(most=MOST)
+        values: dict[str, Any] = {
+            "id": new_id(),
+            "entity": entity,
+            "key": key,
+            "label": label,
+            "type": of,
+            "choices": None if choices is None else list(choices),
+        }
+        made = await rows.add(self.tx, values)
+        if made is None:
+            raise CustomFieldTaken
+        await self.audit.record(
+            self.tx, "custom_field.created", "custom_field", made.id, after=values
+        )
+        return made
+
+    async def change(
+        self,
+        field: UUID,
+        *,
+        label: str | None,
+        choices: Sequence[str] | None,
+        condition: Condition,
+    ) -> CustomField:
+        """Call a field something else, or let it have other choices; values that are there stay.
+
+        Raises:
+            CustomFieldNotFound: There is none.
+            ChoicesInvalid: It is no choice.
+        """
+        before = await self._lock(field, condition)
+        now = before.choices if choices is None else choices
+        _check_choices(before.type, now)
+        after = await rows.change(self.tx, field, label or before.label, now)
+        was = {"label": before.label, "choices": before.choices}
+        said = {"label": after.label, "choices": after.choices}
+        await self.audit.record(
+            self.tx, "custom_field.updated", "custom_field", field, before=was, after=said
+        )
+        return after
+
+    async def delete(self, field: UUID, condition: Condition) -> None:
+        """Remove a field that nothing has a value of.
+
+        Raises:
+            CustomFieldNotFound: There is none.
+            CustomFieldInUse: Something has one.
+        """
+        before = await self._lock(field, condition)
+        if await rows.is_in_use(self.tx, before.entity, before.key):
+            raise CustomFieldInUse
+        await rows.delete(self.tx, field)
+        said = {"entity": before.entity, "key": before.key, "type": before.type}
+        await self.audit.record(self.tx, "custom_field.deleted", "custom_field", field, before=said)
+
+    async def _lock(self, field: UUID, condition: Condition) -> CustomField:
+        before = await rows.lock(self.tx, field)
+        if before is None:
+            raise CustomFieldNotFound
+        condition.check(before.version)
+        return before
+
+
+def _check_choices(of: FieldType, choices: Sequence[str] | None) -> None:
+    if (of == "choice") != bool(choices) or len(set(choices or ())) != len(choices or ()):
+        raise ChoicesInvalid

@@ -1,0 +1,138 @@
+"""Filters of lists and exports, as parameters of routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Query, Request
+from pydantic import AwareDatetime
+
+from contact_service.domain.contact import Status
+from contact_service.domain.custom_field import CustomField, Entity
+from contact_service.domain.errors import FilterInvalid
+from contact_service.domain.listing import After, Listing, Sort
+from contact_service.domain.search import query
+from contact_service.domain.text import Email, Owner
+from contact_service.queries import custom_fields
+from mtenant_chassis.pages import PageRequest
+from mtenant_database import Verbs
+
+_PREFIX = "custom."
+_FOUND = "words, each as a beginning: of names, addresses, phones and texts of custom fields"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a request asks a list for.
+
+    Attributes:
+        listing: All but custom fields.
+        custom: Values of custom fields, as they were written.
+    """
+
+    listing: Listing
+    custom: Sequence[tuple[str, str]]
+
+    async def of(self, on: Verbs, entity: Entity, sort: Sort = "-created_at") -> Listing | None:
+        """Return the list; None if nothing can be found by what was typed.
+
+        Raises:
+            FilterInvalid: There is no such custom field, or it has no such value.
+        """
+        if self.listing.query == "":
+            return None
+        if not self.custom:
+            return replace(self.listing, sort=sort)
+        fields = {one.key: one for one in await custom_fields.of(on, entity)}
+        values = {key: _value(fields, key, text) for key, text in self.custom}
+        return replace(self.listing, sort=sort, custom=values)
+
+
+def _value(fields: dict[str, CustomField], key: str, text: str) -> Any:
+    try:
+        return fields[key].parse(text)
+    except (KeyError, ValueError):
+        raise FilterInvalid(name=f"{_PREFIX}*") from None
+
+
+def _listing(request: Request, q: str | None, equal: dict[str, Any], **said: Any) -> Filters:
+    given = {name: value for name, value in equal.items() if value is not None}
+    # An empty one is not None: words were typed, and none is one.
+    words = None if q is None else query(q) or ""
+    custom = [
+        (name.removeprefix(_PREFIX), value)
+        for name, value in request.query_params.multi_items()
+        if name.startswith(_PREFIX)
+    ]
+    return Filters(Listing(query=words, equal=given, **said), sorted(custom))
+
+
+async def contact_filters(
+    *,
+    request: Request,
+    q: Annotated[str | None, Query(max_length=200, description=_FOUND)] = None,
+    status: Annotated[Status | None, Query()] = None,
+    company_id: Annotated[UUID | None, Query()] = None,
+    owner_id: Annotated[Owner | None, Query()] = None,
+    email: Annotated[Email | None, Query()] = None,
+    created_after: Annotated[AwareDatetime | None, Query()] = None,
+    created_before: Annotated[AwareDatetime | None, Query()] = None,
+    updated_after: Annotated[AwareDatetime | None, Query()] = None,
+    deleted: Annotated[bool, Query(description="those that were deleted, instead")] = False,
+) -> Filters:
+    """Return which contacts are wanted; `custom.<key>=` filters by custom fields."""
+    equal = {"status": status, "company_id": company_id, "owner_id": owner_id, "email": email}
+    return _listing(
+        request,
+        q,
+        equal,
+        created_after=created_after,
+        created_before=created_before,
+        updated_after=updated_after,
+        deleted=deleted,
+    )
+
+
+async def company_filters(
+    *,
+    request: Request,
+    q: Annotated[str | None, Query(max_length=200, description=_FOUND)] = None,
+    parent_id: Annotated[UUID | None, Query()] = None,
+    owner_id: Annotated[Owner | None, Query()] = None,
+    domain: Annotated[str | None, Query(max_length=253)] = None,
+    created_after: Annotated[AwareDatetime | None, Query()] = None,
+    created_before: Annotated[AwareDatetime | None, Query()] = None,
+    updated_after: Annotated[AwareDatetime | None, Query()] = None,
+    deleted: Annotated[bool, Query(description="those that were deleted, instead")] = False,
+) -> Filters:
+    """Return which companies are wanted; `custom.<key>=` filters by custom fields."""
+    equal = {"parent_id": parent_id, "owner_id": owner_id, "domain": domain and domain.lower()}
+    return _listing(
+        request,
+        q,
+        equal,
+        created_after=created_after,
+        created_before=created_before,
+        updated_after=updated_after,
+        deleted=deleted,
+    )
+
+
+ContactFilters = Annotated[Filters, Depends(contact_filters)]
+CompanyFilters = Annotated[Filters, Depends(company_filters)]
+SortQuery = Annotated[Sort, Query(description="with a minus the greatest first")]
+
+
+def after(page: PageRequest, filters: Filters, sort: Sort) -> After | None:
+    """Return the keys after which a page of a list begins.
+
+    Raises:
+        CursorInvalid: The cursor is of another list.
+    """
+    key = str if sort.endswith("name") else datetime
+    found = page.after(key, UUID, of=(filters, sort))
+    return None if found is None else (found[0], found[1])

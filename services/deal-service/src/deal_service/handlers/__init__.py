@@ -1,0 +1,1 @@
+"""What happens for a request: rules, queries and calls in their order."""
