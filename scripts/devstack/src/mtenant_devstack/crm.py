@@ -21,9 +21,9 @@ TIMEOUT = 10  # seconds for PostgreSQL to answer
 
 SCOPES: Mapping[str, tuple[str, ...]] = {
     "tenant-service": ("users:manage",),
-    "contact-service": (),
-    "deal-service": ("contacts:read",),
-    "communication-service": ("contacts:read",),
+    "contact-service": ("users:read",),
+    "deal-service": ("contacts:read", "users:read"),
+    "communication-service": ("companies:read", "contacts:read", "deals:read", "users:read"),
 }
 """What a service may do at others, by the tokens that auth-service gives it."""
 
@@ -127,6 +127,11 @@ class Crm:
         settings["auth-service"]["AUTH_SECRET"] = secrets.token_urlsafe(32)
         settings["auth-service"]["AUTH_CLIENTS"] = json.dumps(clients)
         settings["tenant-service"]["PROVISION_DATABASE_URL"] = self.owner
+        settings["communication-service"] |= {
+            "PUBLIC_URL": alike["COMMUNICATION_SERVICE_URL"],
+            "TRACKING_SECRET": secrets.token_urlsafe(32),
+            "MACHINE_WINDOW": "0s",  # the story opens a mail as soon as it is there
+        }
         return settings
 
     def _as(self, role: str) -> str:

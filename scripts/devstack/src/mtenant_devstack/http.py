@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -59,19 +60,29 @@ class Http:
         """Return what is there; raises as `expect`."""
         return self.expect(status, "GET", service, path)
 
+    def upload(self, service: str, path: str, filename: str, content: str) -> Any:
+        """Post a file as a form has it, and return what is answered; raises as `expect`."""
+        boundary = secrets.token_hex(16)
+        lines = [
+            f"--{boundary}",
+            f'content-disposition: form-data; name="file"; filename="{filename}"',
+            "content-type: text/csv",
+            "",
+            content,
+            f"--{boundary}--",
+            "",
+        ]
+        kind = f"multipart/form-data; boundary={boundary}"
+        answer = self._send("POST", service, path, "\r\n".join(lines).encode(), kind)
+        return self._read(answer, (200, 202), "POST", service, path)
+
     def expect(self, status: int, method: str, service: str, path: str, body: Any = None) -> Any:
         """Return what is answered.
 
         Raises:
             DevstackError: it is another status, or no answer at all.
         """
-        answer = self.ask(method, service, path, body)
-        if answer.status != status:
-            told = answer.body.decode(errors="replace")[:400]
-            raise DevstackError(
-                f"{method} {path} of {service}: {answer.status} instead of {status}: {told}"
-            )
-        return answer.json
+        return self._read(self.ask(method, service, path, body), (status,), method, service, path)
 
     def ask(self, method: str, service: str, path: str, body: Any = None) -> Answer:
         """Return what is answered, whatever it is.
@@ -79,11 +90,22 @@ class Http:
         Raises:
             DevstackError: nothing was answered.
         """
+        data = None if body is None else json.dumps(body).encode()
+        return self._send(method, service, path, data, "application/json")
+
+    def _read(
+        self, answer: Answer, expected: tuple[int, ...], method: str, service: str, path: str
+    ) -> Any:
+        if answer.status not in expected:
+            told = answer.body.decode(errors="replace")[:400]
+            raise DevstackError(
+                f"{method} {path} of {service}: {answer.status} instead of {expected[0]}: {told}"
+            )
+        return answer.json
+
+    def _send(self, method: str, service: str, path: str, data: bytes | None, kind: str) -> Answer:
         request = urllib.request.Request(  # noqa: S310 -- of our own services
-            self._urls[service] + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"content-type": "application/json"},
+            self._urls[service] + path, method=method, data=data, headers={"content-type": kind}
         )
         if self.token is not None:
             request.add_header("authorization", f"Bearer {self.token}")

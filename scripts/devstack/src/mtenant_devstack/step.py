@@ -26,7 +26,12 @@ def step(name: str) -> Iterator[list[str]]:
     except Exception as exc:
         raise DevstackError(f"{name}: {str(exc) or type(exc).__name__}") from exc
     line = f"{name}: {', '.join(notes)}" if notes else name
-    print(f"ok  {time.perf_counter() - began:6.2f} s  {line}", flush=True)
+    say(f"ok  {time.perf_counter() - began:6.2f} s  {line}")
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
 
 
 def expect(expected: object, got: object) -> None:

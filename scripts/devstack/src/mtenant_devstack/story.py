@@ -6,19 +6,18 @@ import email
 import email.policy
 import re
 import secrets
-import time
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtenant_devstack.crm import Crm
-from mtenant_devstack.errors import DevstackError
 from mtenant_devstack.events import EventWatch
 from mtenant_devstack.http import Http
+from mtenant_devstack.patience import until
+from mtenant_devstack.sales import SERVICES, sell
 from mtenant_devstack.step import expect, step
-from mtenant_devstack.watcher import POLL
 
-MAIL_TIMEOUT = 30.0  # seconds for a mail to leave
+METHOD_NOT_ALLOWED = 405  # RFC 9110, 15.5.6
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,11 @@ def tell(crm: Crm) -> Organization:
             notes.append(look_around(grace))
         with step("events through outbox, relay and NATS") as notes:
             notes.append(see_events(events, acme))
+        made = [("tenant-service", f"/api/tenants/invitations/{invitation}")]
+        if crm.services.keys() >= set(SERVICES):
+            made += sell(crm, events, acme.tenant, acme.owner)
         with step("Globex asks for what is Acme's") as notes:
-            notes.append(trespass(globex, invitation))
+            notes.append(trespass(globex, made))
     return acme
 
 
@@ -123,8 +125,8 @@ def read_token(mails: Path, address: str) -> str:
     Raises:
         DevstackError: no such mail came in time.
     """
-    deadline = time.monotonic() + MAIL_TIMEOUT
-    while time.monotonic() < deadline:
+
+    def look() -> str | None:
         for path in mails.glob("*.eml"):
             mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
             text = mail.get_body(("plain",))
@@ -132,8 +134,9 @@ def read_token(mails: Path, address: str) -> str:
                 continue
             if found := re.search(r"^(\w+\.[\w-]{43})\s*$", text.get_content(), re.MULTILINE):
                 return found[1]
-        time.sleep(POLL)
-    raise DevstackError(f"no mail to {address} within {MAIL_TIMEOUT:g} s")
+        return None
+
+    return until(look, f"a mail to {address} is there")
 
 
 def accept(nobody: Http, organization: Organization, token: str) -> Http:
@@ -159,13 +162,16 @@ def see_events(events: EventWatch, organization: Organization) -> str:
     return ", ".join(types)
 
 
-def trespass(globex: Organization, invitation: str) -> str:
+def trespass(globex: Organization, made: list[tuple[str, str]]) -> str:
     """Ask for another organization's things, and for such that nobody has: the answers are alike."""
     asked = 0
-    for path in ("/api/tenants/invitations/{}",):
+    for service, path in made:
+        nowhere = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", str(uuid.uuid4()), path)
         for method in ("GET", "DELETE"):
-            other = globex.owner.ask(method, "tenant-service", path.format(invitation))
-            nothing = globex.owner.ask(method, "tenant-service", path.format(uuid.uuid4()))
+            other = globex.owner.ask(method, service, path)
+            nothing = globex.owner.ask(method, service, nowhere)
+            if nothing.status == METHOD_NOT_ALLOWED:
+                continue
             expect((404, nothing.json["code"]), (other.status, other.json["code"]))
             asked += 1
     users = globex.owner.get("tenant-service", "/api/tenants/users")["items"]
