@@ -6,6 +6,7 @@ Each is a process of its own with one worker, on the same PostgreSQL; the load g
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import subprocess
@@ -26,11 +27,12 @@ from mtenant_devstack.service import Service
 from mtenant_devstack.story import Organization, log_in, register
 
 CONNECTIONS = 16
-OURS = "GET /api/auth/profile of auth-service"
-PEER = "the same by FastAPI and asyncpg"
+SHARE = 1 / 0.75  # at least 0.75 of the peer's requests per second
 PATH = "/api/auth/profile"
 LOGINS = 5  # ten in five minutes are allowed
 DEADLINE = 30.0  # seconds for the peer to start
+
+_numbers = itertools.count()
 
 
 @contextmanager
@@ -42,7 +44,7 @@ def peer(crm: Crm) -> Iterator[tuple[str, int]]:
     keys = f"{crm.services['auth-service'].url}/.well-known/jwks.json"
     with subprocess.Popen(
         [sys.executable, Path(__file__).with_name("peer_fastapi.py"), str(port)],
-        env={**os.environ, "DATABASE_URL": crm.app, "KEYS_URL": keys},
+        env={**os.environ, "DATABASE_URL": crm.app, "KEYS_URL": keys, "NATS_URL": crm.nats_url},
     ) as process:
         try:
             url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + DEADLINE
@@ -93,37 +95,79 @@ def login(organization: Organization, urls: dict[str, str]) -> float:
     return (time.perf_counter() - began) / LOGINS
 
 
+def body() -> bytes:
+    """Return a contact that nobody has."""
+    number = next(_numbers)
+    return b'{"first_name": "Person", "last_name": "Example", "email": "p%d@example.org"}' % number
+
+
+def comparisons(
+    runner: asyncio.Runner, life: AsyncExitStack, urls: dict[str, str], token: str
+) -> list[Comparison]:
+    """Return what is compared; `urls` of the services and the peer."""
+    bearer = {"authorization": f"Bearer {token}"}
+
+    def case(name: str, where: str, path: str, *, posts: bool = False) -> Case:
+        load = Load(urls[where] + path, bearer, CONNECTIONS, body if posts else None)
+        runner.run(life.enter_async_context(load))
+        return Case(name, lambda n: runner.run(load.send(n)))
+
+    contacts = "contact-service"
+    Http(urls, token).upload(contacts, "/api/contacts/import", "people.csv", people())
+    found = Http(urls, token).get(contacts, "/api/contacts?limit=1")["items"][0]["id"]
+    pairs = [
+        ("the profile", "auth-service", PATH),
+        ("one contact", contacts, f"/api/contacts/{found}"),
+        ("a page of 50 contacts", contacts, "/api/contacts?limit=50"),
+    ]
+    made = [
+        Comparison(
+            f"services: {what}, {CONNECTIONS} at once",
+            [case(f"{what}, {service}", service, path), case(f"{what}, peer", "peer", path)],
+            [Bound(f"{what}, {service}", f"{what}, peer", SHARE)],
+            rounds=21,
+            seconds_a_turn=0.3,
+        )
+        for what, service, path in pairs
+    ]
+    ours = "a new contact with its event, contact-service"
+    bare, published = "a new contact, peer", "a new contact, then its event, peer"
+    create = Comparison(
+        f"services: a new contact, {CONNECTIONS} at once",
+        [
+            case(ours, contacts, "/api/contacts", posts=True),
+            case(bare, "peer", "/api/contacts", posts=True),
+            case(published, "peer", "/api/contacts-published", posts=True),
+        ],
+        [Bound(ours, bare, SHARE), Bound(ours, published, SHARE)],
+        rounds=21,
+        seconds_a_turn=0.3,
+    )
+    return [*made, create]
+
+
+def people(count: int = 1000) -> str:
+    """Return a file of contacts."""
+    lines = (f"Person{n},Example,person{n}@example.com" for n in range(count))
+    return "\n".join(["first_name,last_name,email", *lines])
+
+
 def main() -> int:
     """Run the suite; the exit status is 1 if a bound was missed."""
-    with Stack() as stack, Crm(stack, stack.urls) as crm, asyncio.Runner() as runner:
+    with Stack(mode="durable") as stack, Crm(stack, stack.urls) as crm, asyncio.Runner() as runner:
         crm.start()
         for service in crm.services.values():
             print(f"{service.name}: ready {start_again(service):.2f} s after its start")
         urls = {name: service.url for name, service in crm.services.items()}
         acme = log_in(Http(urls), register(Http(urls), "acme"))
-        bearer = {"authorization": f"Bearer {acme.owner.token}"}
+        assert acme.owner.token is not None
         with peer(crm) as (url, pid):
             life = AsyncExitStack()
-            loads = [
-                Load(where + PATH, bearer, CONNECTIONS) for where in (urls["auth-service"], url)
-            ]
-            ours, theirs = [runner.run(life.enter_async_context(load)) for load in loads]
-            status = report(
-                "services",
-                [
-                    Comparison(
-                        f"services: the profile, {CONNECTIONS} at once",
-                        [
-                            Case(OURS, lambda n: runner.run(ours.send(n))),
-                            Case(PEER, lambda n: runner.run(theirs.send(n))),
-                        ],
-                        [Bound(OURS, PEER, 1 / 0.75)],
-                        rounds=21,
-                        seconds_a_turn=0.3,
-                    )
-                ],
-            )
-            runner.run(life.aclose())
+            try:
+                compared = comparisons(runner, life, {**urls, "peer": url}, acme.owner.token)
+                status = report("services", compared)
+            finally:
+                runner.run(life.aclose())
             print(f"\na login: {login(acme, urls) * 1e3:.1f} ms")
             print(f"memory of the peer: {memory(pid):.0f} MiB")
             for service in crm.services.values():

@@ -25,7 +25,7 @@ from mtenant_chassis.mail import worker as worker_module
 from mtenant_chassis.mail.transport import MailDelayed, MailRefused
 from mtenant_chassis.testing import Issuer, Place, running
 from mtenant_config import Secret
-from mtenant_database import PermissionDenied, TenantRequired, Transaction
+from mtenant_database import DatabaseUnavailable, PermissionDenied, TenantRequired, Transaction
 
 pytestmark = pytest.mark.anyio
 SECRET = "s3cr3t-t0ken"
@@ -321,6 +321,37 @@ async def test_a_service_is_told_once_what_became_of_its_mail_in_the_transaction
     assert told == [(acme, chosen, None), (acme, chosen, None), (acme, refused, "553")]
     assert place.rows(f"select count(*) from tenant_{acme}.notes") == [(2,)]
     assert {message["Message-ID"] for message in sink.sent} == {f"<{chosen.hex}@example.com>"}
+
+
+async def test_a_mail_that_cannot_be_noted_holds_up_none_behind_it_and_is_noted_soon(
+    *,
+    notes_app: Any,
+    place: Place,
+    acme: str,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both were claimed at once, for two minutes."""
+    monkeypatch.setattr(worker_module, "_FIRST_WAIT", 0.01)
+    told: list[UUID] = []
+
+    async def mailed(chassis: Chassis, tx: Transaction, outcome: MailOutcome) -> None:
+        told.append(outcome.intent)
+        if len(told) == 1:
+            raise DatabaseUnavailable
+
+    sink = MemoryTransport()
+    async with opened(notes_app(mail=sink, mailed=mailed)) as chassis:
+        async with chassis.tenant(acme).transaction() as tx:
+            for subject in ("one", "two"):
+                await chassis.mailer.add(
+                    tx, Mail(to="ada@example.com", subject=subject, text="text")
+                )
+        await eventually(lambda: queued(place, acme) == 0)
+
+    assert [row[:2] for row in intents(place, acme)] == [(True, False)] * 2
+    first, second, again = (str(mail["Message-ID"]) for mail in sink.sent)
+    assert first == again != second
 
 
 async def test_a_mail_that_nobody_can_note_is_not_sent_for_ever(

@@ -193,7 +193,13 @@ class MailWorker:
         for one in claimed:
             if self._stopping or loop.time() > end:
                 break  # its lease ends, and whoever claims it then sends it
-            await self._handle(one)
+            try:
+                await self._handle(one)
+            except Exception as exc:  # a database that hesitates must not hold up those behind it
+                why = exc.code if isinstance(exc, AppError) else type(exc).__name__
+                _logger.warning("mail %s cannot be seen to, later again: %s", one.id, why)
+                with suppress(AppError):  # else its lease is its wait
+                    await self._note(_LATER, [_wait(one.attempts), one.id])
         return bool(claimed)
 
     async def _claim(self) -> list[_Claimed]:
