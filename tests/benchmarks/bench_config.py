@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynaconf import Dynaconf  # type: ignore[attr-defined] # dynaconf has no types
+from dynaconf import Dynaconf  # type: ignore[attr-defined, unused-ignore] # dynaconf has no types
 from harness import Bound, Case, Comparison, report
 
 from mtenant_config import Config
