@@ -13,10 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -43,9 +44,11 @@ from mtenant_database.migrate import (
     suspend,
 )
 from mtenant_database.migrate.__main__ import main
-from mtenant_database.migrate.testing import ScratchDatabase
 from mtenant_database.tenant_id import InvalidTenantId
 from mtenant_devstack import binaries
+
+if TYPE_CHECKING:
+    from mtenant_database.migrate.testing import ScratchDatabase
 
 pytest_plugins = ["mtenant_database.migrate.testing"]
 
@@ -237,12 +240,12 @@ def other(db: ScratchDatabase) -> Iterator[ScratchDatabase]:
     name = f"{db.settings.owner}_else"
     with psycopg.connect(db.admin, autocommit=True) as conn:
         conn.execute(f"create database {name} owner {db.settings.owner}".encode())
-    yield ScratchDatabase(
-        make_conninfo(db.admin, dbname=name),
-        make_conninfo(db.owner, dbname=name),
-        make_conninfo(db.app, dbname=name),
-        make_conninfo(db.deploy, dbname=name),
-        db.settings,
+    yield replace(
+        db,
+        admin=make_conninfo(db.admin, dbname=name),
+        owner=make_conninfo(db.owner, dbname=name),
+        app=make_conninfo(db.app, dbname=name),
+        deploy=make_conninfo(db.deploy, dbname=name),
     )
     with psycopg.connect(db.admin, autocommit=True) as conn:
         conn.execute(f"drop database {name} with (force)".encode())
@@ -424,10 +427,10 @@ def test_a_migration_of_the_tenant_waits_until_its_dump_is_over(
 
     def on_bytes(count: int) -> None:
         if not seen:
-            try:
-                asyncio.run(suspend(db.deploy, "acme", settings=impatient))
-            except SchemaBusy as exc:
-                seen.append(exc)
+            attempt = suspend(db.deploy, "acme", settings=impatient)
+            with ThreadPoolExecutor() as pool, pytest.raises(SchemaBusy) as caught:
+                pool.submit(asyncio.run, attempt).result()
+            seen.append(caught.value)
 
     folder = tmp_path / "acme"
     asyncio.run(dump(db.admin, "acme", folder, settings=operator(db), on_bytes=on_bytes))
@@ -715,3 +718,70 @@ def test_an_older_pg_dump_is_told_from_a_broken_one(db: ScratchDatabase, tmp_pat
     settings = MigrateSettings(owner=db.settings.owner, pg_dump=older)
     with pytest.raises(DumpFailed, match=r"server version mismatch .* by PG_DUMP"):
         asyncio.run(dump(db.admin, "acme", tmp_path / "acme", settings=settings))
+
+
+def test_a_dump_of_an_older_server_goes_into_it_and_into_a_newer_one(
+    scratch_database: ScratchDatabase, older_postgres_dsn: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    name = f"elder_{os.getpid()}"
+    settings = MigrateSettings(owner=f"{name}_owner", app=f"{name}_app", pg_dump=PG_DUMP)
+
+    def make(server: str) -> ScratchDatabase:
+        with psycopg.connect(server, autocommit=True) as conn:
+            conn.execute(f"create role {name}_owner".encode())
+            conn.execute(f"create role {name}_app".encode())
+            conn.execute(f"create database {name} owner {name}_owner".encode())
+        url = make_conninfo(server, dbname=name)
+        there = replace(
+            scratch_database, admin=url, owner=url, app=url, deploy=url, settings=settings
+        )
+        return populate(there, History([PEOPLE, EMAIL]))
+
+    older, newer = make(older_postgres_dsn), make(postgres_dsn)
+    try:
+        asyncio.run(provision(older.deploy, "acme", settings=settings))
+        fill(older, "acme")
+        before = state(older, "acme")
+        folder = dumped(older, tmp_path / "acme")
+        asyncio.run(drop(older.deploy, "acme", settings=settings))
+
+        asyncio.run(restore(older.admin, folder, settings=settings))
+        asyncio.run(restore(newer.admin, folder, settings=settings))
+
+        assert state(older, "acme") == before
+        for what in ("people", "odd", "organizations", "outbox", "versions"):
+            assert state(newer, "acme")[what] == before[what]
+        back = dumped(newer, tmp_path / "back")
+        asyncio.run(drop(older.deploy, "acme", settings=settings))
+        with pytest.raises(RestoreRefused, match="it comes from PostgreSQL 18"):
+            asyncio.run(restore(older.admin, back, settings=settings))
+    finally:
+        with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+            conn.execute(f"drop database {name} with (force)".encode())
+            conn.execute(f"drop role {name}_owner, {name}_app".encode())
+
+
+def test_an_attempt_after_a_lost_connection_begins_anew(
+    db: ScratchDatabase, tmp_path: Path
+) -> None:
+    """The server ends the connection that shows the snapshot, while pg_dump still reads."""
+    ended = 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal ended
+        if not ended:
+            ended = len(
+                db.rows(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where application_name = 'mtenant-db' and datname = current_database()"
+                    " and backend_xmin is not null"
+                )
+            )
+
+    folder = tmp_path / "acme"
+    asyncio.run(dump(db.admin, "acme", folder, settings=operator(db), on_bytes=on_bytes))
+
+    assert ended
+    asyncio.run(drop(db.deploy, "acme", settings=db.settings))
+    asyncio.run(restore(db.admin, folder, settings=operator(db)))
+    assert [*tmp_path.iterdir()] == [folder]

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -134,12 +134,11 @@ class Manifest:
 class Output:
     """A compressed file of a dump that is being written; its digest is known when it is closed."""
 
-    def __init__(self, path: Path, on_bytes: Callable[[int], object]) -> None:
+    def __init__(self, path: Path) -> None:
         self._raw: BinaryIO = path.open("xb")
         self._digest = hashlib.sha256()
         # Without name and time: the same content is the same file.
         self._zip = gzip.GzipFile("", "wb", _LEVEL, cast("Any", self), mtime=0)
-        self._on_bytes = on_bytes
 
     @property
     def sha256(self) -> str:
@@ -149,7 +148,6 @@ class Output:
     def add(self, block: bytes) -> None:
         """Write a block."""
         self._zip.write(block)
-        self._on_bytes(len(block))
 
     def write(self, block: bytes) -> int:
         """Take a compressed block from gzip."""
@@ -184,7 +182,7 @@ class Output:
 
 @contextmanager
 def unfinished(target: Path) -> Iterator[Path]:
-    """Make the folder under another name, and remove it with all it has if the block fails.
+    """Make the folder under another name, which it loses by `finish`; else it is removed at the end.
 
     Raises:
         DumpRefused: There is something of this name.
@@ -194,9 +192,14 @@ def unfinished(target: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
         yield folder
-    except BaseException:
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
-        raise
+
+
+def begin(folder: Path) -> None:
+    """Empty the folder, in which an attempt before may have failed."""
+    for path in folder.iterdir():
+        path.unlink()
 
 
 def finish(folder: Path, target: Path) -> None:

@@ -19,7 +19,7 @@ from mtenant_database.migrate.archive import (
     Manifest,
     Output,
     Rows,
-    check_absent,
+    begin,
     finish,
     unfinished,
 )
@@ -93,20 +93,21 @@ async def dump(
     """
     place, chosen, target = Place.of_tenant(tenant), settings or MigrateSettings(), Path(folder)
 
-    async def act(owner: Link) -> tuple[Path, Manifest]:
+    async def act(owner: Link, unnamed: Path) -> Manifest:
         status = await _status(owner, place)
         await owner.run("SET LOCAL idle_in_transaction_session_timeout TO 0")
-        with unfinished(target) as unnamed:
-            async with _source(conninfo, place, chosen, unnamed, on_bytes) as source:
-                manifest = await _write(source, status)
-            return unnamed, manifest
+        begin(unnamed)
+        async with _source(conninfo, place, chosen, unnamed, on_bytes) as source:
+            return await _write(source, status)
 
     try:
-        check_absent(target)
-        async with Link(conninfo) as link:
-            # Its transaction holds the tenant's lock until the dump is complete.
-            unnamed, manifest = await in_transaction(link, chosen, act, lock=place)
-        finish(unnamed, target)
+        with unfinished(target) as unnamed:
+            async with Link(conninfo) as link:
+                # Its transaction holds the tenant's lock until the dump is complete.
+                manifest = await in_transaction(
+                    link, chosen, lambda owner: act(owner, unnamed), lock=place
+                )
+            finish(unnamed, target)
     except OSError as exc:
         raise DumpFailed(
             where=str(place), problem=f"{exc.filename or target}: {exc.strerror or exc}"
@@ -171,12 +172,13 @@ async def _write(source: _Source, status: dict[str, Any]) -> Manifest:
 async def _write_schema(source: _Source) -> str:
     role = await _reader(source)
     parameters = await _parameters(source.conninfo, source.link)
-    with Output(source.folder / SCHEMA, source.on_bytes) as file:
+    with Output(source.folder / SCHEMA) as file:
         async with aclosing(
             pg_dump(source.settings, parameters, source.place, source.snapshot, role=role)
         ) as blocks:
             async for block in blocks:
                 await asyncio.to_thread(file.add, block)
+                source.on_bytes(len(block))
     return file.sha256
 
 
@@ -222,11 +224,12 @@ async def _write_rows(source: _Source, holding: Holding, path: Path) -> tuple[in
     await link.run(role.as_string())
     connection = await link.connection()
     try:
-        with Output(path, source.on_bytes) as file:
+        with Output(path) as file:
             async with connection.cursor() as cursor:
                 async with cursor.copy(holding.copy_out(place)) as copy:
                     async for block in copy:
                         await asyncio.to_thread(file.add, bytes(block))
+                        source.on_bytes(len(block))
                 count = cursor.rowcount
     except psycopg.Error as exc:
         if exc.sqlstate == HIDDEN:
