@@ -98,6 +98,16 @@ def test_nobody_starts_before_every_migration_is_over() -> None:
         assert seen[0] in said[program.name]["depends_on"]
 
 
+def test_what_compose_waits_for_is_there_and_says_when_it_is_well() -> None:
+    said = services()
+    for name, service in said.items():
+        for after, how in service.get("depends_on", {}).items():
+            assert after in said, name
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in said[after] or "build" in said[after]
+            assert "profiles" not in said[after] or "profiles" in service
+
+
 def test_what_compose_opens_is_open_on_this_machine_only() -> None:
     for name, said in services().items():
         for port in said.get("ports", ()):

@@ -25,7 +25,7 @@ from promql_parser import Expr, VectorSelector, parse
 
 from mtenant_devstack import Stack, binaries
 from mtenant_devstack.ports import free_port
-from mtenant_devstack.service import PROGRAMS, installed, plain_environment
+from mtenant_devstack.service import PROGRAMS, Program, installed, plain_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = binaries.postgres().path.parent  # psql, createdb and pg_dump of the server's version
@@ -139,6 +139,61 @@ def test_the_services_run_with_what_compose_tells_them(platform: Platform) -> No
     assert platform.log_in(platform.register("compose"), "compose") == 200
 
 
+def manifests() -> dict[tuple[str, str], dict[str, Any]]:
+    folder = ROOT / "docs/deploy/kubernetes"
+    found = [one for path in folder.glob("*.yaml") for one in yaml.safe_load_all(path.read_text())]
+    return {(one["kind"], one["metadata"]["name"]): one for one in found}
+
+
+def pod_environment(pod: Mapping[str, Any], platform: Platform) -> dict[str, str]:
+    """Return what the first container reads: its ConfigMap and Secrets, with addresses of this machine."""
+    there, environment = manifests(), plain_environment()
+    for source in pod["containers"][0]["envFrom"]:
+        if named := source.get("configMapRef"):
+            environment |= there["ConfigMap", named["name"]]["data"]
+        else:
+            environment |= there["Secret", source["secretRef"]["name"]]["stringData"]
+    for name, value in environment.items():
+        environment[name] = value.replace(
+            "REPLACE-ME", "replaced-by-what-is-long-enough-for-a-secret"
+        )
+    here = platform.hosts
+    changes = {
+        "NATS_URL": f"nats://{here['nats:4222']}",
+        "REDIS_URL": f"redis://{here['valkey:6379']}/0",
+        **{p.variable: platform.url(p.name) for p in PROGRAMS},
+        # Under which the keys of this database are encrypted.
+        "AUTH_SECRET": platform.environments["auth-service"]["AUTH_SECRET"],
+    }
+    for name in ("DATABASE_URL", "PROVISION_DATABASE_URL"):
+        if role := re.match(r"postgresql://(\w+):", environment.get(name, "")):
+            changes[name] = f"postgresql://{role[1]}@{here['postgres:5432']}/crm"
+    return environment | {name: changes[name] for name in changes if name in environment}
+
+
+def test_the_migrations_run_with_what_the_manifest_tells_them(platform: Platform) -> None:
+    pod = manifests()["Job", "migrate"]["spec"]["template"]["spec"]
+    for program in installed():
+        run(program.command("migrate"), pod_environment(pod, platform))
+
+
+@pytest.mark.parametrize("program", installed(), ids=lambda program: program.name)
+def test_a_service_runs_with_what_its_manifest_tells_it(
+    platform: Platform, program: Program
+) -> None:
+    pod = manifests()["Deployment", program.name]["spec"]["template"]["spec"]
+    environment = pod_environment(pod, platform)
+    service = platform.stack.service(program, environment, free_port())
+    service.start()  # until it is ready
+    try:
+        metrics = urllib.request.Request(f"{service.url}/metrics")
+        assert call(metrics)[0] in {401, 403, 404}
+        metrics.add_header("Authorization", f"Bearer {environment['OPS_TOKEN']}")
+        assert call(metrics)[0] == 200
+    finally:
+        service.stop()
+
+
 @pytest.fixture(scope="module")
 def gateway(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real nginx with the delivered file; only addresses are others."""
@@ -216,22 +271,6 @@ def test_the_gateway_leads_nobody_to_what_is_for_operators(gateway: str, path: s
     status, body = call(urllib.request.Request(gateway + path))
     assert status == 404
     assert json.loads(body)["code"] == "ROUTE_NOT_FOUND"
-
-
-def test_a_caller_cannot_give_itself_an_address(platform: Platform, gateway: str) -> None:
-    """The limit of logins by address holds, whatever X-Forwarded-For says."""
-    wrong = {"tenant": "nobody", "email": "x@example.com", "password": "wrong wrong wrong"}
-    seen = set()
-    for number in range(120):
-        request = urllib.request.Request(
-            f"{gateway}/api/auth/login",
-            json.dumps(wrong | {"email": f"x{number}@example.com"}).encode(),
-            {"Content-Type": "application/json", "X-Forwarded-For": f"192.0.2.{number}"},
-        )
-        seen.add(call(request)[0])
-        if 429 in seen:
-            break
-    assert 429 in seen
 
 
 def exposed(platform: Platform) -> set[str]:
@@ -357,3 +396,19 @@ async def spoil_an_event(platform: Platform, tenant: str) -> None:
 
 def test_every_page_of_operations_has_commands() -> None:
     assert len(blocks()) >= 10
+
+
+def test_a_caller_cannot_give_itself_an_address(platform: Platform, gateway: str) -> None:
+    """The limit of logins by address holds, whatever X-Forwarded-For says."""
+    wrong = {"tenant": "nobody", "email": "x@example.com", "password": "wrong wrong wrong"}
+    seen = set()
+    for number in range(120):
+        request = urllib.request.Request(
+            f"{gateway}/api/auth/login",
+            json.dumps(wrong | {"email": f"x{number}@example.com"}).encode(),
+            {"Content-Type": "application/json", "X-Forwarded-For": f"192.0.2.{number}"},
+        )
+        seen.add(call(request)[0])
+        if 429 in seen:
+            break
+    assert 429 in seen
