@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mtenant_database.migrate import (
     DumpFailed,
@@ -79,6 +79,9 @@ begin
 end $body$;
 create trigger noted after insert on "odd ""name""
 ; COPY x FROM stdin;" for each row execute function noted();
+create table visits (person bigint not null, at date not null) partition by range (at);
+create table visits_2026 partition of visits for values from ('2026-01-01') to ('2027-01-01');
+create materialized view counted as select count(*) from people;
 create view loud as select upper(name) as name from people;
 revoke delete on people from public;
 """,
@@ -139,6 +142,8 @@ def fill(db: ScratchDatabase, tenant: str) -> None:
             )
         odd = '"odd ""name""\n; COPY x FROM stdin;"'
         conn.execute(f"insert into {schema}.{odd} (person, said) values (1, %s)".encode(), ["\\."])
+        conn.execute(f"insert into {schema}.visits values (1, '2026-05-01')".encode())
+        conn.execute(f"refresh materialized view {schema}.counted".encode())
         conn.execute(
             "insert into shared.organizations values (%s, %s, %s)", [tenant, tenant, tenant]
         )
@@ -168,6 +173,8 @@ def state(db: ScratchDatabase, tenant: str) -> dict[str, Any]:
     return {
         "people": db.rows(f"select * from {schema}.people order by id"),
         "odd": db.rows(f"select * from {schema}.{odd}"),
+        "visits": db.rows(f"select tableoid::regclass::text, * from {schema}.visits"),
+        "counted": db.rows(f"select * from {schema}.counted"),
         "ledger": db.rows(f"select component, version, checksum from {schema}.mtenant_ledger"),
         "versions": db.rows(f"select * from shared.tenant_versions where tenant = '{tenant}'"),
         "registry": db.rows(
@@ -687,6 +694,41 @@ def _until(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_dump_that_is_ended_ends_pg_dump_and_the_next_is_whole(
+    db: ScratchDatabase, tmp_path: Path, how: signal.Signals
+) -> None:
+    pid, folder = tmp_path / "pid", tmp_path / "dumps"
+    folder.mkdir()
+    endless = program(tmp_path, f"echo $$ >{pid}.new; mv {pid}.new {pid}; exec yes --")
+    words = command(db, "dump", "acme", str(folder / "acme"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mtenant_database.migrate", *words],
+        env={**os.environ, "PG_DUMP": endless},
+        stderr=subprocess.DEVNULL,
+    )
+    _until(pid.exists)
+    process.send_signal(how)
+    assert process.wait(30) == (-signal.SIGKILL if how is signal.SIGKILL else 1)
+    _until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
+    left = [path.name for path in folder.iterdir()]
+    assert "acme" not in left
+    assert left == [] or how is signal.SIGKILL
+
+    dumped(db, folder / "acme")
+    asyncio.run(drop(db.deploy, "acme", settings=db.settings))
+    asyncio.run(restore(db.admin, folder / "acme", settings=operator(db)))
+
+
+def test_pg_dump_asks_the_server_that_has_the_snapshot(db: ScratchDatabase, tmp_path: Path) -> None:
+    port = conninfo_to_dict(db.admin)["port"]
+    several = make_conninfo(
+        db.admin, host="127.0.0.1,127.0.0.1", port=f"1,{port}", target_session_attrs="read-write"
+    )
+    asyncio.run(dump(several, "acme", tmp_path / "acme", settings=operator(db)))
+    assert (tmp_path / "acme" / "manifest.json").exists()
 
 
 def test_the_command_says_what_it_did(
