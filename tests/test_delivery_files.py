@@ -190,13 +190,26 @@ def test_every_service_has_its_scopes_alike_in_compose_and_in_the_manifests() ->
     assert here.keys() == {program.name for program in PROGRAMS} - {"auth-service"}
 
 
+def absent(name: str) -> bool:
+    """Tell whether this is a service that is not in this tree, and so has no page here."""
+    return name.endswith("-service") and not (ROOT / "services" / name).is_dir()
+
+
 def test_every_setting_is_one_that_a_readme_names() -> None:
     known = {program.variable for program in PROGRAMS}
     for page in [*ROOT.glob("packages/*/README.md"), *ROOT.glob("services/*/README.md")]:
         known |= set(SETTING.findall(page.read_text()))
-    given = {name for said in services().values() for name in said.get("environment", ())}
+    given: set[str] = set()
+    for name, said in services().items():
+        if name in SERVERS or not absent(name):
+            given |= {*said.get("environment", ())}
     for one in manifests():
-        given |= {*one.get("data", ()), *one.get("stringData", ())}
+        if not absent(one["metadata"]["name"]):
+            given |= {*one.get("data", ()), *one.get("stringData", ())}
+            for container in (
+                one.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ())
+            ):
+                given |= {variable["name"] for variable in container.get("env", ())}
     assert {name for name in given if not name.startswith("POSTGRES_")} <= known
 
 
