@@ -17,12 +17,17 @@ The same as a command is `mtenant-db`.
 """
 
 from mtenant_database.migrate.adoption import Tool
+from mtenant_database.migrate.archive import Manifest, Rows
 from mtenant_database.migrate.deployment import deploy, migrate_on_start
 from mtenant_database.migrate.drift import Drift, find_drift
+from mtenant_database.migrate.dump import dump
 from mtenant_database.migrate.errors import (
     AdoptionRefused,
     ChecksumMismatch,
     ContractRefused,
+    DumpFailed,
+    DumpInvalid,
+    DumpRefused,
     Irreversible,
     MigrationFailed,
     MigrationFileInvalid,
@@ -32,6 +37,7 @@ from mtenant_database.migrate.errors import (
     OwnerUnsafe,
     RepairNeeded,
     RequirementMissing,
+    RestoreRefused,
     RuleBroken,
     SchemaBusy,
     TenantExists,
@@ -49,6 +55,7 @@ from mtenant_database.migrate.provisioning import provision
 from mtenant_database.migrate.registration import Registration
 from mtenant_database.migrate.repair import How
 from mtenant_database.migrate.report import Report, Result
+from mtenant_database.migrate.restore import Restored, restore
 from mtenant_database.migrate.rollout import Rollout
 from mtenant_database.migrate.script import Requirement
 from mtenant_database.migrate.settings import MigrateSettings
@@ -62,12 +69,16 @@ __all__ = [
     "ContractRefused",
     "Done",
     "Drift",
+    "DumpFailed",
+    "DumpInvalid",
+    "DumpRefused",
     "Entry",
     "Fleet",
     "History",
     "How",
     "Irreversible",
     "Ledger",
+    "Manifest",
     "MigrateSettings",
     "Migration",
     "MigrationFailed",
@@ -84,8 +95,11 @@ __all__ = [
     "Report",
     "Requirement",
     "RequirementMissing",
+    "RestoreRefused",
+    "Restored",
     "Result",
     "Rollout",
+    "Rows",
     "RuleBroken",
     "SchemaBusy",
     "Standing",
@@ -100,6 +114,7 @@ __all__ = [
     "create_migration",
     "deploy",
     "drop",
+    "dump",
     "find_drift",
     "list_tenants",
     "migrate_on_start",
@@ -107,6 +122,7 @@ __all__ = [
     "progress_on",
     "provision",
     "read_migrations",
+    "restore",
     "resume",
     "suspend",
 ]

@@ -89,7 +89,7 @@ def _parser() -> _Parser:
     )
     groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _migrate(_group(groups, "migrate", "apply, undo, register and mend migrations"))
-    _tenants(_group(groups, "tenants", "list, make, suspend and drop tenants"))
+    _tenants(_group(groups, "tenants", "list, make, suspend, drop, dump and restore tenants"))
     checkup = groups.add_parser(
         "doctor",
         help="examine a database for what lets one tenant see another",
@@ -244,6 +244,25 @@ def _tenants(group: Any) -> None:
     )
     drop.add_argument("tenant", metavar="TENANT")
     drop.add_argument("--yes", action="store_true", help="do not ask")
+    dump = _command(
+        group,
+        "dump",
+        commands.dump_one,
+        "write one tenant into a new folder, at one moment, while everybody works on",
+        "Its schema, by pg_dump (on PATH, or PG_DUMP), and its rows in tables that all tenants share,\n"
+        "which takes a superuser or BYPASSRLS where those force row security.",
+    )
+    dump.add_argument("tenant", metavar="TENANT")
+    dump.add_argument("folder", metavar="FOLDER", help="it appears when it is complete")
+    restore = _command(
+        group,
+        "restore",
+        commands.restore_one,
+        "bring a tenant back from its dump, all of it or nothing",
+        "Under its own id, beside the others, in this or another database where no tenant has the id.\n"
+        "The dump's text is run as the owner: restore what you have dumped yourself.",
+    )
+    restore.add_argument("folder", metavar="FOLDER")
     for name, run, summary in (
         ("suspend", commands.suspend_one, "lock everybody out of a tenant's schema"),
         ("resume", commands.resume_one, "let them back in"),

@@ -15,13 +15,15 @@ from mtenant_database.config import DatabaseConfig
 from mtenant_database.dsn import parse_dsn
 from mtenant_database.migrate.deployment import deploy
 from mtenant_database.migrate.drift import find_drift
+from mtenant_database.migrate.dump import dump
 from mtenant_database.migrate.errors import MigrationFileInvalid
 from mtenant_database.migrate.fleet import Fleet
 from mtenant_database.migrate.folder import create_migration, read_migrations
 from mtenant_database.migrate.migrator import Migrator
-from mtenant_database.migrate.progress import progress_on
+from mtenant_database.migrate.progress import Bytes, progress_on
 from mtenant_database.migrate.provisioning import provision
 from mtenant_database.migrate.report import ABORTED, OK, PARTIAL, Report
+from mtenant_database.migrate.restore import restore
 from mtenant_database.migrate.rollout import Rollout
 from mtenant_database.migrate.settings import MigrateSettings
 from mtenant_database.migrate.survey import Standing
@@ -234,6 +236,38 @@ async def drop_one(options: Namespace) -> int:
             raise ValueError("that is another id; nothing was dropped")
     await drop(conninfo_of(options), options.tenant, settings=_settings(options))
     print(f"{options.tenant}: dropped")
+    return OK
+
+
+async def dump_one(options: Namespace) -> int:
+    """Write a tenant into a folder."""
+    with Bytes(sys.stderr, options.tenant) as said:
+        manifest = await dump(
+            conninfo_of(options),
+            options.tenant,
+            options.folder,
+            settings=_settings(options),
+            on_bytes=said.add,
+        )
+    rows = sum(rows.count for rows in manifest.rows)
+    print(
+        f"{manifest.tenant}: {manifest.status}, as of {manifest.dumped_at}, {rows} rows of shared "
+        f"tables, in {options.folder}"
+    )
+    return OK
+
+
+async def restore_one(options: Namespace) -> int:
+    """Bring a tenant back."""
+    with Bytes(sys.stderr, "restoring") as said:
+        done = await restore(
+            conninfo_of(options), options.folder, settings=_settings(options), on_bytes=said.add
+        )
+    print(f"{done.tenant}: {done.status}, {done.rows} rows of shared tables")
+    for name, (version, wanted) in done.behind.items():
+        print(f"  {name} is at {version}, wanted at {wanted}")
+    if done.behind:
+        print(f"  bring it there: mtenant-db migrate up --tenant {done.tenant}")
     return OK
 
 

@@ -15,9 +15,13 @@ AppError
 ├── AdoptionRefused        409  another tool's table cannot be taken over as it is
 ├── UnknownTenant          404  the registry does not know the tenant
 ├── UnknownVersion         404  no migration has this version
+├── DumpRefused            409  a tenant cannot be dumped as it is
+├── DumpInvalid            422  a folder is no dump, or it is damaged
+├── RestoreRefused         409  a dump does not fit the database
 ├── NotInstalled           503  the tables of this library are not there
 ├── SchemaBusy             503  another process migrates the schema; try again
 ├── MigrationFailed        500  the server refused a statement of a file; it was rolled back
+├── DumpFailed             500  pg_dump, a server or a disk failed; nothing is left behind
 └── OwnerUnsafe            500  DDL would run as a superuser
 ```
 """
@@ -111,6 +115,24 @@ class AdoptionRefused(Conflict):
     code, message = "MIGRATION_ADOPTION_REFUSED", "{table}: {problem}"
 
 
+class DumpRefused(Conflict):
+    """A tenant cannot be dumped as it is; nothing was written."""
+
+    code, message = "DUMP_REFUSED", "{where}: {problem}"
+
+
+class DumpInvalid(Unprocessable):
+    """A folder is no dump of a tenant, or it is damaged; nothing was restored."""
+
+    code, message = "DUMP_INVALID", "{where}: {problem}"
+
+
+class RestoreRefused(Conflict):
+    """A dump does not fit the database; nothing was restored."""
+
+    code, message = "RESTORE_REFUSED", "{where}: {problem}"
+
+
 class UnknownTenant(NotFound):
     """The registry does not know the tenant, or not in the state that is asked for."""
 
@@ -148,6 +170,12 @@ class MigrationFailed(InternalServerError):
     code, message = "MIGRATION_FAILED", "{where}: {problem}"
     sqlstate: str | None = None
     lost: bool = False
+
+
+class DumpFailed(InternalServerError):
+    """pg_dump, a server or a disk failed; nothing is left behind."""
+
+    code, message = "DUMP_FAILED", "{where}: {problem}"
 
 
 class OwnerUnsafe(InternalServerError):

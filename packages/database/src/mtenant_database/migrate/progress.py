@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Final, Protocol, TextIO
+from types import TracebackType
+from typing import Final, Protocol, Self, TextIO
 
 from mtenant_database.migrate.report import Result
 
@@ -86,6 +87,42 @@ class Bar:
         end = "\n" if self._count >= self._total else ""
         text = f"\r\x1b[K[{bar}] {self._count}/{self._total}{failed}{end}"
         print(text, end="", file=self._stream, flush=True)
+
+
+class Bytes:
+    """How much a dump or a restore has moved, on a terminal; nothing elsewhere.
+
+    Args:
+        stream: Where to draw.
+        what: What stands before the number.
+    """
+
+    def __init__(self, stream: TextIO, what: str) -> None:
+        self._stream = stream
+        self._what = what
+        self._shown = stream.isatty()
+        self._count = 0
+        self._drawn = 0.0
+
+    def add(self, count: int) -> None:
+        """Count a piece."""
+        self._count += count
+        if self._shown and time.monotonic() - self._drawn >= _EVERY:
+            self._drawn = time.monotonic()
+            text = f"\r\x1b[K{self._what}: {self._count / 1e6:.1f} MB"
+            print(text, end="", file=self._stream, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._shown and self._drawn:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
 
 
 def progress_on(stream: TextIO) -> Progress:

@@ -24,6 +24,7 @@ class MigrateSettings:
             again. Short, because whoever waits for a lock lets nobody else pass (manual, 13.3).
         statement_timeout: How long a statement may take; None for what the server says.
         lock_wait: How long to wait for another process that migrates the same schema.
+        pg_dump: The program that dumps a tenant's schema; looked for on PATH if it is no path.
         attempts: How often a file is tried that failed by a lock, a deadlock or a serialization.
     """
 
@@ -32,6 +33,7 @@ class MigrateSettings:
     lock_timeout: Annotated[timedelta, Env("DB_MIGRATE_LOCK_TIMEOUT")] = timedelta(seconds=3)
     statement_timeout: Annotated[timedelta | None, Env("DB_MIGRATE_STATEMENT_TIMEOUT")] = None
     lock_wait: Annotated[timedelta, Env("DB_MIGRATE_LOCK_WAIT")] = timedelta(seconds=15)
+    pg_dump: Annotated[str, Env("PG_DUMP")] = "pg_dump"
     attempts: Annotated[int, Env("DB_MIGRATE_ATTEMPTS"), Range(1, 100)] = 8
 
     def __post_init__(self) -> None:
