@@ -20,7 +20,8 @@ _COLUMNS: Final = (
 )
 _NAMES: Final = tuple(_COLUMNS.split(", "))
 _BY_ID: Final = f"select {_COLUMNS} from companies where id = %s and deleted_at is null"
-_LOCK: Final = f"select {_COLUMNS} from companies where id = %s for update"
+_LOCK: Final = f"select {_COLUMNS} from companies where id = %s for no key update"
+_LOCK_OUT: Final = f"select {_COLUMNS} from companies where id = %s for update"
 _HOLD: Final = "select id from companies where id = any(%s) and deleted_at is null for key share"
 _LIST: Final = f"select {_COLUMNS}, sort_name from companies"
 _NAMED: Final = (
@@ -72,8 +73,13 @@ async def get(on: Verbs, company: UUID) -> Company | None:
 
 
 async def lock(tx: Transaction, company: UUID) -> Company | None:
-    """Return one, deleted or not, and let nobody change it or point at it meanwhile."""
+    """Return one, deleted or not, and let nobody else change it until the transaction ends."""
     return await tx.fetch_optional(_LOCK, [company], row=Company)
+
+
+async def lock_out(tx: Transaction, company: UUID) -> Company | None:
+    """The same, and nothing is made to belong to it meanwhile."""
+    return await tx.fetch_optional(_LOCK_OUT, [company], row=Company)
 
 
 async def hold(tx: Transaction, companies: Collection[UUID]) -> set[UUID]:
