@@ -7,8 +7,12 @@ import sys
 
 import pytest
 
+from communication_service import CommunicationServiceSettings, create
 from communication_service.__main__ import run
-from mtenant_chassis.testing import Place
+from mtenant_chassis.testing import Place, running
+from mtenant_config import ConfigError
+
+pytestmark = pytest.mark.anyio
 
 CALLEES = {
     "AUTH_SERVICE_URL": "http://auth",
@@ -56,6 +60,13 @@ def test_the_command_names_a_setting_that_is_wrong(
     said = capsys.readouterr().err
     assert name in said
     assert "x" * 32 not in said
+
+
+async def test_without_a_secret_of_its_own_it_does_not_start(place: Place) -> None:
+    app = create(place.settings("communication-service"), CommunicationServiceSettings())
+    with pytest.raises(ConfigError, match="SERVICE_CLIENT_SECRET"):
+        async with running(app):
+            pass
 
 
 def test_the_command_migrates_an_empty_database(postgres_dsn: str) -> None:
