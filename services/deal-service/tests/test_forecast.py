@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from fractions import Fraction
 from typing import Any
 from uuid import uuid4
@@ -45,11 +45,14 @@ class Row:
         return self.closed.astimezone(UTC).date() if self.status != "open" else self.expected
 
 
-days = st.dates(date(2026, 1, 1), date(2027, 12, 31))
-moments = st.datetimes(
-    datetime(2026, 1, 1),
-    datetime(2027, 12, 31),
-    timezones=st.just(UTC),
+days = st.dates(date(2027, 1, 30), date(2027, 2, 2)) | st.dates(
+    date(2026, 1, 1), date(2027, 12, 31)
+)
+moments = st.builds(  # the last moments of a day, and the first ones
+    datetime.combine,
+    days,
+    st.sampled_from([time.min, time.max]),
+    st.sampled_from([UTC, timezone(timedelta(hours=13)), timezone(timedelta(hours=-11))]),
 )
 rows = st.builds(
     Row,
