@@ -180,6 +180,22 @@ async def test_the_forecast_is_the_sum_of_its_deals_to_the_last_unit(
     assert len(found) == len(wanted)
 
 
+async def test_a_won_deal_counts_on_the_day_it_was_closed_by_the_calendar_of_utc(
+    standing: Any, tenant: str, pipeline: dict[str, Any]
+) -> None:
+    midnight = datetime(2027, 2, 1, tzinfo=UTC)
+    moments = [midnight - timedelta(microseconds=1), midnight]
+    deals = [
+        Row("closed_won", 100, n, "EUR", None, None, moment, deleted=False)
+        for n, moment in enumerate(moments, start=1)
+    ]
+    store(standing, tenant, pipeline, deals)
+    found = (await standing.get(tenant, "/api/deals/forecast"))["items"]
+
+    months = [(one["month"], one["won_minor"]) for one in found]
+    assert months == [("2027-01", 1), ("2027-02", 2)]
+
+
 async def test_a_stage_at_zero_percent_counts_nothing_and_is_there(
     standing: Any, acme: str
 ) -> None:
