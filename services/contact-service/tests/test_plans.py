@@ -42,7 +42,7 @@ insert into {t}.contacts (id, first_name, last_name, email, phone, status, compa
 insert into {t}.imports (id, format, on_duplicate, dry_run, header, ignored, total, actor, caller,
     digest, created_at, finished_at)
     select md5('import' || n)::uuid, 'csv', 'skip', false, '[]', '[]', 1, 'user:u', 'u',
-    sha256(n::text::bytea), timestamptz '2026-01-01' + n * interval '1 second', now()
+    sha256(n::text::bytea), now() - n * interval '1 minute', now()
     from generate_series(1, 2000) n;
 insert into {t}.import_rows (import_id, line, cells, email, errors)
     select md5('import' || n % 200 + 1)::uuid, n, '[]', 'p' || n || '@example.com',
@@ -211,7 +211,7 @@ async def explaining(place: Any, request: pytest.FixtureRequest) -> AsyncIterato
     """A transaction of a tenant with as many contacts as the test says."""
     tenant = await place.new_tenant()
     many: int = request.param
-    sizes = {"{companies}": str(many // 20), "{contacts}": str(many), "{t}": f"tenant_{tenant}"}
+    sizes = {"{companies}": str(many // 3), "{contacts}": str(many), "{t}": f"tenant_{tenant}"}
     text = SEED
     for name, value in sizes.items():
         text = text.replace(name, value)
@@ -248,8 +248,11 @@ async def test_no_statement_reads_a_large_table_from_end_to_end(
     assert called == expected
     assert len(explaining.plans) > 150
     assert isinstance(explaining.tx, Verbs)
-    read = [(sorted(set(scans(plan))), text) for text, plan in explaining.plans]
-    assert [one for one in read if one[0]] == []
+    read = [
+        f"{set(scans(plan))} {text[-300:]}" for text, plan in explaining.plans if [*scans(plan)]
+    ]
+    if read:
+        pytest.fail("\n".join(read))
 
 
 def _noting(function: Any, name: str, called: set[str]) -> Any:

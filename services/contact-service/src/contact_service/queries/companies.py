@@ -61,8 +61,10 @@ _ABOVE: Final = (
 _BELOW: Final = (
     "with recursive below (id, name, parent_id, depth) as (select id, name, parent_id, 0"
     " from companies where id = %(id)s and deleted_at is null union all"
-    " select c.id, c.name, c.parent_id, b.depth + 1 from companies c"
-    " join below b on c.parent_id = b.id where c.deleted_at is null)"
+    # OFFSET 0 keeps it a look-up by the index for each company: its number of children is badly guessed.
+    " select c.id, c.name, c.parent_id, b.depth + 1 from below b cross join lateral"
+    " (select id, name, parent_id from companies where parent_id = b.id and deleted_at is null"
+    " offset 0) c)"
     " select id, name, parent_id, depth from below order by depth, id limit %(limit)s"
 )
 
