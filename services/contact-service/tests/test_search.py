@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.anyio
 
-PEOPLE = [
+PEOPLE: list[dict[str, Any]] = [
     {"first_name": "Zoë", "last_name": "Müller", "email": "zoe@example.com", "status": "active"},
     {"first_name": "Ada", "last_name": "Lovelace", "job_title": "Analyst", "phone": "+44 20 1"},
     {"first_name": "Grace", "last_name": "Hopper", "email": "hopper@navy.example.org"},

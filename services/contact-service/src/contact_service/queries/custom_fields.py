@@ -28,12 +28,12 @@ _CHANGE: Final = (
 _DELETE: Final = "delete from custom_fields where id = %s"
 # Materialized, or the first that it meets by reading the table would seem cheaper than the index.
 _CONTACTS_HAVE: Final = (
-    "with having as materialized (select id from contacts where custom ? %s)"
-    " select exists (select from having)"
+    "with found as materialized (select id from contacts where custom ? %s)"
+    " select exists (select from found)"
 )
 _COMPANIES_HAVE: Final = (
-    "with having as materialized (select id from companies where custom ? %s)"
-    " select exists (select from having)"
+    "with found as materialized (select id from companies where custom ? %s)"
+    " select exists (select from found)"
 )
 
 
