@@ -19,7 +19,7 @@ from communication_service.handlers.directory import CALLEES
 from communication_service.handlers.emails import Emails
 from communication_service.queries import schedule, task
 from communication_service.scheduler import Scheduler
-from mtenant_chassis import Settings
+from mtenant_chassis import AuthSettings, Settings
 from mtenant_chassis.testing import Issuer, RecordingEvents, running
 from mtenant_config import Secret
 from mtenant_database import DatabaseConfig
@@ -54,6 +54,7 @@ async def main(url: str, step: str, when: str) -> None:
         service="communication-service",
         database=DatabaseConfig(url=Secret(url), max_idle_conns=1, max_open_conns=3),
         environment="dev",
+        auth=AuthSettings(client_secret=Secret("s3cr3t")),
         services={name: f"http://{name}" for name in CALLEES},
     )
     own = CommunicationServiceSettings()

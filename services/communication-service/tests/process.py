@@ -2,7 +2,7 @@
 
 `python process.py <url of the app's role> <url of NATS> <directory of mails>`: for a line `never` a process runs until
 its input ends; for `before:3` or `after:3` it dies by SIGKILL before or after the third commit of a tenant's
-transaction. Prints the process's id, and at the end how each of them ended; nothing is served by HTTP, everything comes by events.
+transaction. Prints the process's id, for a line `wait` how the first of them ended, and at the end how the others did; nothing is served by HTTP, everything comes by events.
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ setattr(worker, "LEASE", timedelta(seconds=2))  # noqa: B010 - final for everybo
 children: list[int] = []
 for line in sys.stdin:
     doom = line.strip()
+    if doom == "wait":
+        print(os.waitstatus_to_exitcode(os.waitpid(children.pop(0), 0)[1]), flush=True)
+        continue
     if (child := os.fork()) == 0:
         if doom != "never":
             dies(doom.partition(":")[0], int(doom.partition(":")[2]))

@@ -61,7 +61,7 @@ async def test_a_cursor_that_was_made_up_is_refused_and_never_a_fault(
     assert (answer.status_code, answer.json()["code"]) == (400, "CURSOR_INVALID")
 
 
-ROWS = 20_000
+ROWS = 10_000
 
 
 @pytest.fixture(scope="module")

@@ -201,6 +201,12 @@ def make_client(place: Place) -> MakeClient:
     return made
 
 
+@pytest.fixture(scope="session")
+def build_app(place: Place) -> Callable[[Issuer], App]:
+    """Make an app that does not run yet, with an auth-service that knows nobody."""
+    return lambda issuer: build(place, issuer, AuthService())[0]
+
+
 @pytest.fixture(scope="module")
 async def standing(make_client: MakeClient) -> AsyncIterator[Client]:
     """An app that the tests of a module share."""

@@ -156,3 +156,60 @@ async def test_of_many_pipelines_that_become_the_default_one_does(standing: Any,
     assert {one.status_code for one in (*made, *changed)} <= {200, 201, 409}
     assert sum(one["is_default"] for one in found) == 1
     assert len(found) == 1 + len(there)
+
+
+async def test_two_tenants_at_a_time_see_their_own_deals_only(
+    standing: Any, acme: str, other: str
+) -> None:
+    mine: dict[str, set[str]] = {acme: set(), other: set()}
+
+    async def work(tenant: str, n: int) -> None:
+        made = await standing.deal(tenant, name=f"{tenant} {n}")
+        mine[tenant].add(made["id"])
+        answer = await standing.put(tenant, made, stage="closed_won")
+        assert answer.json()["name"] == f"{tenant} {n}"
+        listed = await standing.get(tenant, "/api/deals", limit=200)
+        assert {one["name"].split()[0] for one in listed["items"]} == {tenant}
+
+    await asyncio.gather(*(work(tenant, n) for n in range(25) for tenant in (acme, other)))
+
+    for tenant, ids in mine.items():
+        listed = await standing.get(tenant, "/api/deals", limit=200)
+        assert {one["id"] for one in listed["items"]} == ids
+        (group,) = (await standing.get(tenant, "/api/deals/forecast"))["items"]
+        assert (group["won_deals"], group["won_minor"]) == (25, 25 * 1_250_000)
+        board = await standing.get(tenant, f"/api/pipelines/{made_in(listed)}/board", each=100)
+        assert sum(len(one["deals"]) for one in board["columns"]) == 25
+
+
+def made_in(listed: Any) -> str:
+    """Return the pipeline of the deals of a list."""
+    (found,) = {one["pipeline_id"] for one in listed["items"]}
+    return str(found)
+
+
+async def test_a_request_that_is_broken_off_leaves_all_of_it_or_nothing(
+    standing: Any, acme: str
+) -> None:
+    """Whoever goes away, at any of the steps of a move, leaves no half of it."""
+    made = [await standing.deal(acme) for _ in range(24)]
+    tasks = []
+    for n, deal in enumerate(made):
+        task = asyncio.create_task(standing.put(acme, deal, stage="proposal"))
+        tasks.append(task)
+        for _ in range(n * 2):  # further into the request each time
+            await asyncio.sleep(0)
+        task.cancel()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    after = [await standing.get(acme, f"/api/deals/{deal['id']}") for deal in made]
+
+    assert any(isinstance(one, asyncio.CancelledError) for one in ends)
+    for deal in after:
+        visits = (await standing.get(acme, f"/api/deals/{deal['id']}/history"))["items"]
+        moved = deal["stage"] == "proposal"
+        assert [one["stage"] for one in visits] == ["prospecting", "proposal"][: 1 + moved]
+        assert deal["version"] == 1 + moved
+        again = await standing.put(acme, deal, stage="negotiation")
+        assert again.status_code == 200
+    trail = standing.rows(acme, "select count(*) from audit_entries where action = 'deal.moved'")
+    assert trail == [(24 + sum(deal["stage"] == "proposal" for deal in after),)]

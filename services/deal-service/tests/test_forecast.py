@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from fractions import Fraction
 from typing import Any
 from uuid import uuid4
@@ -45,11 +45,14 @@ class Row:
         return self.closed.astimezone(UTC).date() if self.status != "open" else self.expected
 
 
-days = st.dates(date(2026, 1, 1), date(2027, 12, 31))
-moments = st.datetimes(
-    datetime(2026, 1, 1),
-    datetime(2027, 12, 31),
-    timezones=st.just(UTC),
+days = st.dates(date(2027, 1, 30), date(2027, 2, 2)) | st.dates(
+    date(2026, 1, 1), date(2027, 12, 31)
+)
+moments = st.builds(  # the last moments of a day, and the first ones
+    datetime.combine,
+    days,
+    st.sampled_from([time.min, time.max]),
+    st.sampled_from([UTC, timezone(timedelta(hours=13)), timezone(timedelta(hours=-11))]),
 )
 rows = st.builds(
     Row,
@@ -175,6 +178,22 @@ async def test_the_forecast_is_the_sum_of_its_deals_to_the_last_unit(
     }
     assert got == wanted
     assert len(found) == len(wanted)
+
+
+async def test_a_won_deal_counts_on_the_day_it_was_closed_by_the_calendar_of_utc(
+    standing: Any, tenant: str, pipeline: dict[str, Any]
+) -> None:
+    midnight = datetime(2027, 2, 1, tzinfo=UTC)
+    moments = [midnight - timedelta(microseconds=1), midnight]
+    deals = [
+        Row("closed_won", 100, n, "EUR", None, None, moment, deleted=False)
+        for n, moment in enumerate(moments, start=1)
+    ]
+    store(standing, tenant, pipeline, deals)
+    found = (await standing.get(tenant, "/api/deals/forecast"))["items"]
+
+    months = [(one["month"], one["won_minor"]) for one in found]
+    assert months == [("2027-01", 1), ("2027-02", 2)]
 
 
 async def test_a_stage_at_zero_percent_counts_nothing_and_is_there(

@@ -96,6 +96,10 @@ class Lifecycle(RuleBasedStateMachine):
                     model.told.append("DealClosedWon" if outcome == "won" else "DealClosedLost")
                 model.version += 1
 
+    @rule(stage=st.sampled_from(["closed_won", "closed_lost"]))
+    def close(self, stage: str) -> None:
+        self.move(stage, "price" if stage == "closed_lost" else None)
+
     @rule(amount=st.integers(0, 500))
     def revalue(self, amount: int) -> None:
         answer, model = self.change(amount_minor=amount), self.model
@@ -183,7 +187,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
             name=key,
             probability={"won": 100, "lost": 0}.get(key, 10 * n),
             outcome=outcomes.get(key, "open"),
-            next_stages=draw(st.none() | st.lists(keys, unique=True)),
+            next_stages=draw(st.none() | st.none() | st.lists(keys, unique=True)),
         )
         for n, key in enumerate(("a", "b", "c", "won", "lost"))
     )
@@ -224,15 +228,19 @@ def deal_in(pipeline: Pipeline) -> Deal:
     )
 
 
-changes = st.fixed_dictionaries(
-    {},
-    optional={
-        "stage": keys,
-        "amount_minor": st.integers(0, 2),
-        "probability": st.sampled_from([0, 50, 100]),
-        "lost_reason": st.sampled_from([None, "price"]),
-        "lost_note": st.sampled_from([None, "n"]),
-    },
+changes = st.one_of(
+    st.sampled_from([{"stage": key} for key in ("a", "b", "c", "won")]),
+    st.just({"stage": "lost", "lost_reason": "price"}),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "stage": keys,
+            "amount_minor": st.integers(0, 2),
+            "probability": st.sampled_from([0, 50, 100]),
+            "lost_reason": st.sampled_from([None, "price"]),
+            "lost_note": st.sampled_from([None, "n"]),
+        },
+    ),
 )
 
 

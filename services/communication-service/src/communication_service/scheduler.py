@@ -15,6 +15,7 @@ from communication_service.queries import schedule
 from communication_service.queries.schedule import Due
 from communication_service.settings import CommunicationServiceSettings
 from mtenant_chassis import Chassis
+from mtenant_config import ConfigError, Problem
 from mtenant_database import TenantNotFound, TenantNotReady, TenantSuspended
 from mtenant_errors import AppError
 from mtenant_logger import get_logger
@@ -105,7 +106,14 @@ class Scheduler:
 async def scheduling(
     chassis: Chassis, own: CommunicationServiceSettings
 ) -> AsyncIterator[Scheduler]:
-    """Run a scheduler as long as the app runs."""
+    """Run a scheduler as long as the app runs.
+
+    Raises:
+        ConfigError: No other service would answer: auth-service would not know who asks.
+    """
+    if chassis.settings.auth.client_secret is None:
+        why = "missing, expected the secret by which auth-service knows this service"
+        raise ConfigError([Problem("SERVICE_CLIENT_SECRET", "missing", why)])
     scheduler = Scheduler(chassis, own)
     task = asyncio.create_task(scheduler.run(), name="communication-service scheduler")
     try:

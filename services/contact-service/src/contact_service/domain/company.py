@@ -53,7 +53,7 @@ class CompanyPatch(BaseModel):
     """What should be otherwise (RFC 7396): what is left out stays, null takes away."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    name: Annotated[Name, Field()] = ""
+    name: Name = Field(default_factory=str)  # never null; what is left out is not looked at
     domain: Domain | None = None
     industry: OptionalLine = None
     phone: OptionalLine = None

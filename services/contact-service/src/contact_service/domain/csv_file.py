@@ -15,7 +15,7 @@ from contact_service.domain.imports import LONGEST_CELL, MOST_COLUMNS
 Row = tuple[int, list[str]]
 """Where a row begins, counted in lines from 1, and its cells."""
 
-Encoding = Literal["utf-8", "utf-16", "cp1252", "latin-1"]
+Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"]
 Delimiter = Literal["comma", "semicolon", "tab", "pipe"]
 
 DELIMITERS: Final[dict[Delimiter, str]] = {
@@ -49,11 +49,8 @@ def rows(
     first = codecs.getreader(name)(file).readline(_PIECE)
     separator = DELIMITERS[delimiter] if delimiter else _delimiter(first)
     file.seek(0)
-    text = io.TextIOWrapper(file, encoding=name, newline="")
-    try:
-        yield from _rows(text, separator)
-    finally:
-        text.detach()  # or it would close the file with itself
+    # The wrapper closes the file with itself: rows are the last that is read of it.
+    yield from _rows(io.TextIOWrapper(file, encoding=name, newline=""), separator)
 
 
 def _rows(text: io.TextIOWrapper, separator: str) -> Iterator[Row]:

@@ -77,7 +77,7 @@ class Companies:
             CompanyInUse: Contacts or companies belong to it.
             VersionMismatch: It is not the one that was read.
         """
-        before = await self._lock(company, condition)
+        before = _there(await rows.lock_out(self.tx, company), condition)
         if await rows.is_in_use(self.tx, company):
             raise CompanyInUse
         await rows.delete(self.tx, company)
@@ -107,11 +107,7 @@ class Companies:
         return back
 
     async def _lock(self, company: UUID, condition: Condition) -> Company:
-        before = await rows.lock(self.tx, company)
-        if before is None or before.deleted_at is not None:
-            raise CompanyNotFound
-        condition.check(before.version)
-        return before
+        return _there(await rows.lock(self.tx, company), condition)
 
     async def _change(self, before: Company, asked: CompanyFields) -> Company:
         values = await self._checked(before.id, asked, before)
@@ -151,6 +147,13 @@ class Companies:
             raise HierarchyCycle
         if len(above) >= DEEPEST:
             raise HierarchyTooDeep(most=DEEPEST)
+
+
+def _there(found: Company | None, condition: Condition) -> Company:
+    if found is None or found.deleted_at is not None:
+        raise CompanyNotFound
+    condition.check(found.version)
+    return found
 
 
 async def add_company(

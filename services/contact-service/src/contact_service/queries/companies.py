@@ -20,7 +20,8 @@ _COLUMNS: Final = (
 )
 _NAMES: Final = tuple(_COLUMNS.split(", "))
 _BY_ID: Final = f"select {_COLUMNS} from companies where id = %s and deleted_at is null"
-_LOCK: Final = f"select {_COLUMNS} from companies where id = %s for update"
+_LOCK: Final = f"select {_COLUMNS} from companies where id = %s for no key update"
+_LOCK_OUT: Final = f"select {_COLUMNS} from companies where id = %s for update"
 _HOLD: Final = "select id from companies where id = any(%s) and deleted_at is null for key share"
 _LIST: Final = f"select {_COLUMNS}, sort_name from companies"
 _NAMED: Final = (
@@ -60,8 +61,10 @@ _ABOVE: Final = (
 _BELOW: Final = (
     "with recursive below (id, name, parent_id, depth) as (select id, name, parent_id, 0"
     " from companies where id = %(id)s and deleted_at is null union all"
-    " select c.id, c.name, c.parent_id, b.depth + 1 from companies c"
-    " join below b on c.parent_id = b.id where c.deleted_at is null)"
+    # OFFSET 0 keeps it a look-up by the index for each company: its number of children is badly guessed.
+    " select c.id, c.name, c.parent_id, b.depth + 1 from below b cross join lateral"
+    " (select id, name, parent_id from companies where parent_id = b.id and deleted_at is null"
+    " offset 0) c)"
     " select id, name, parent_id, depth from below order by depth, id limit %(limit)s"
 )
 
@@ -72,8 +75,13 @@ async def get(on: Verbs, company: UUID) -> Company | None:
 
 
 async def lock(tx: Transaction, company: UUID) -> Company | None:
-    """Return one, deleted or not, and let nobody change it or point at it meanwhile."""
+    """Return one, deleted or not, and let nobody else change it until the transaction ends."""
     return await tx.fetch_optional(_LOCK, [company], row=Company)
+
+
+async def lock_out(tx: Transaction, company: UUID) -> Company | None:
+    """The same, and nothing is made to belong to it meanwhile."""
+    return await tx.fetch_optional(_LOCK_OUT, [company], row=Company)
 
 
 async def hold(tx: Transaction, companies: Collection[UUID]) -> set[UUID]:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from contact_service.domain.contact import Status
 from contact_service.domain.custom_field import CustomField, Entity
@@ -22,6 +23,16 @@ from mtenant_chassis.pages import PageRequest
 from mtenant_database import Verbs
 
 _PREFIX = "custom."
+
+
+def _written(value: object) -> object:
+    if not isinstance(value, str) or value[4:5] != "-":  # a number, which would be seconds
+        raise PydanticCustomError("datetime", "is no date and time of RFC 3339")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
+"""A date and time with its offset."""
 _FOUND = "words, each as a beginning: of names, addresses, phones and texts of custom fields"
 
 
@@ -79,9 +90,9 @@ async def contact_filters(
     company_id: Annotated[UUID | None, Query()] = None,
     owner_id: Annotated[Owner | None, Query()] = None,
     email: Annotated[Email | None, Query()] = None,
-    created_after: Annotated[AwareDatetime | None, Query()] = None,
-    created_before: Annotated[AwareDatetime | None, Query()] = None,
-    updated_after: Annotated[AwareDatetime | None, Query()] = None,
+    created_after: Annotated[Moment | None, Query()] = None,
+    created_before: Annotated[Moment | None, Query()] = None,
+    updated_after: Annotated[Moment | None, Query()] = None,
     deleted: Annotated[bool, Query(description="those that were deleted, instead")] = False,
 ) -> Filters:
     """Return which contacts are wanted; `custom.<key>=` filters by custom fields."""
@@ -104,9 +115,9 @@ async def company_filters(
     parent_id: Annotated[UUID | None, Query()] = None,
     owner_id: Annotated[Owner | None, Query()] = None,
     domain: Annotated[str | None, Query(max_length=253)] = None,
-    created_after: Annotated[AwareDatetime | None, Query()] = None,
-    created_before: Annotated[AwareDatetime | None, Query()] = None,
-    updated_after: Annotated[AwareDatetime | None, Query()] = None,
+    created_after: Annotated[Moment | None, Query()] = None,
+    created_before: Annotated[Moment | None, Query()] = None,
+    updated_after: Annotated[Moment | None, Query()] = None,
     deleted: Annotated[bool, Query(description="those that were deleted, instead")] = False,
 ) -> Filters:
     """Return which companies are wanted; `custom.<key>=` filters by custom fields."""

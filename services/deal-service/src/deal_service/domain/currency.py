@@ -6,6 +6,7 @@ from typing import Final
 
 # ISO 4217, list one, column "minor unit". Left out is what has none there (gold, test codes) and the
 # units of account of banks and funds (such as CHE, MXV, USN, UYI), in which nobody sells anything.
+# A code that ISO withdraws stays here: deals have it.
 _NONE: Final = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"
 _TWO: Final = (
     "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD"

@@ -11,7 +11,9 @@ from pydantic_core import PydanticCustomError
 from deal_service.domain.currency import EXPONENTS
 
 MOST: Final = 10**15 - 1
-"""The largest amount of a deal: fifteen digits are exact in every reader of JSON (RFC 8259, 6)."""
+"""The largest amount of a deal: fifteen digits are exact in every reader of JSON (RFC 8259, 6).
+
+The table has it, too: an amount times a percent fits into 64 bits."""
 
 
 def known(code: str) -> str:

@@ -64,7 +64,7 @@ _CARDS: Final = (
 )
 _SUMS: Final = (
     "select stage_id, currency, count(*) as deals, sum(amount_minor) as amount,"
-    " sum(amount_minor::numeric * probability) as weighted from deals"
+    " sum(amount_minor * probability) as weighted from deals"
     " where pipeline_id = %(pipeline_id)s and deleted_at is null and status = 'open'"
     " and (%(owner_id)s::text is null or owner_id = %(owner_id)s)"
     " group by stage_id, currency order by stage_id, currency"

@@ -19,7 +19,7 @@ _SUMS: Final = (
     " coalesce(sum(amount_minor) filter (where status = 'open'), 0) as open_amount,"
     " count(*) filter (where status = 'won') as won_deals,"
     " coalesce(sum(amount_minor) filter (where status = 'won'), 0) as won_amount,"
-    " sum(amount_minor::numeric * probability) as weighted from deals"
+    " sum(amount_minor * probability) as weighted from deals"
     " where deleted_at is null and status <> 'lost'"
     " and (%(first)s::date is null or due_on >= %(first)s)"
     " and (%(last)s::date is null or due_on <= %(last)s)"

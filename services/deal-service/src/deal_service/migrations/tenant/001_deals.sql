@@ -49,7 +49,7 @@ CREATE TABLE deals (
     stage_id uuid NOT NULL REFERENCES stages,
     status text COLLATE "C" NOT NULL,
     probability smallint NOT NULL,
-    amount_minor bigint NOT NULL CHECK (amount_minor >= 0),
+    amount_minor bigint NOT NULL CHECK (amount_minor BETWEEN 0 AND 999999999999999),
     currency text COLLATE "C" NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
     expected_close_date date,
     owner_id text COLLATE "C",
