@@ -54,7 +54,6 @@ async def test_what_was_answered_is_there_when_the_servers_are_back(stack: Stack
         stack.postgres.kill()
         for answer in (
             await http.post("/api/contacts", headers=headers, json={"first_name": "x"}),
-            await http.get("/api/contacts", headers=headers),
             await http.get("/api/contacts/export", headers=headers),
             await http.post(
                 "/api/contacts/import", headers=headers, files={"file": ("x.csv", b"email\na\n")}

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from contact_service.domain.contact import Contact, ContactFields
 from contact_service.domain.custom_field import CustomField
 from contact_service.domain.errors import ImportColumnsUnknown
-from contact_service.domain.text import one_spelling
+from contact_service.domain.text import Name, one_spelling
 
 OWN: Final = (
     "id",
@@ -48,6 +48,7 @@ _OTHERS: Final = {
     "company_name": "company",
     "organization": "company",
 }
+_COMPANY: Final[TypeAdapter[str]] = TypeAdapter(Name)
 _SHOWN: Final = 100
 _MOST_ERRORS: Final = 20
 
@@ -152,12 +153,11 @@ class Columns:
         given = frozenset(said) if said["custom"] else frozenset(said) - {"custom"}
         try:
             fields = ContactFields.model_validate(said)
+            company = None if company is None else _COMPANY.validate_python(company)
         except ValidationError as exc:
             return [*errors, *_faults(line, exc, texts)][:_MOST_ERRORS]
         if errors:
             return errors[:_MOST_ERRORS]
-        if company is not None and len(company) > 200:
-            return [RowError(line, "company", "string_too_long", "is too long", company[:_SHOWN])]
         return RowValues(line, identity, given, fields, company)
 
     def _custom(
@@ -212,7 +212,7 @@ def _faults(line: int, exc: ValidationError, texts: Mapping[str, str]) -> list[R
     found = []
     for error in exc.errors(include_url=False, include_input=False, include_context=False):
         places = [str(part) for part in error["loc"]]
-        field = f"custom.{places[1]}" if places[:1] == ["custom"] and places[1:] else places[0]
+        field = ".".join(places[:2]) if places[:1] == ["custom"] else (places or ["company"])[0]
         shown = texts.get(field)
         message = error["msg"].replace("Value error, ", "")
         found.append(RowError(line, field, error["type"], message, shown and shown[:_SHOWN]))

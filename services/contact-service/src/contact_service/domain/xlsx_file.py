@@ -79,6 +79,8 @@ def check(file: IO[bytes]) -> None:
 
 def _unpacked(file: IO[bytes], part: zipfile.ZipInfo) -> Iterator[bytes]:
     """Unpack a part as far as its bytes go, whatever its header says of its size."""
+    if part.header_offset < 0:
+        raise ImportUnreadable(why="it is cut off")
     file.seek(part.header_offset)
     header = file.read(_LOCAL_HEADER)
     if len(header) < _LOCAL_HEADER:
