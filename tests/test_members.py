@@ -88,7 +88,8 @@ def test_all_names_are_sorted_and_importable(member: Path) -> None:
     module = importlib.import_module(_source(member).name)
     names = module.__all__
 
-    assert names == sorted(names)
+    # Constants, classes, functions: the order that ruff keeps.
+    assert names == sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name))
     assert all(hasattr(module, name) for name in names)
 
 
