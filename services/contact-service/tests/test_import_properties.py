@@ -172,6 +172,9 @@ def test_what_would_fill_the_memory_is_refused_before_it_is_unpacked(file: bytes
 
 
 def test_a_sheet_that_is_no_xml_or_declares_entities_is_refused() -> None:
+    late = SHEET.format('<row r="1"><c r="A1"/></row>') + " " * 3_000_000 + "<&<c r='XFD9'/>" + END
+    with pytest.raises(ImportUnreadable):
+        list(xlsx_file.rows(io.BytesIO(sheet_with(late))))
     broken = sheet_with("garbage" + SHEET.format('<row r="1"><c r="XFD9"/></row>') + END, at="xl/x")
     with pytest.raises(ImportUnreadable):
         list(xlsx_file.rows(io.BytesIO(broken)))

@@ -114,6 +114,7 @@ class _Places:
         self._rows = self._columns = 0
         self._cells = 0
         self._is_xml = True
+        self._is_sheet = False
         self._end = b""
 
     def feed(self, piece: bytes) -> None:
@@ -123,7 +124,8 @@ class _Places:
                 self._parser.Parse(piece, False)
             except (expat.ExpatError, LookupError, ValueError):
                 self._is_xml = False  # a picture, or a sheet that another parser would forgive
-        if not self._is_xml and b"sheetData" in self._end + piece:
+        # In a sheet that breaks off, what follows would not be counted.
+        if not self._is_xml and (self._is_sheet or b"sheetData" in self._end + piece):
             raise ImportUnreadable(why="a sheet of it is no XML")
         self._end = (self._end + piece)[-16:]
         # Rows may begin anywhere, so the cells between them count, too.
@@ -134,6 +136,7 @@ class _Places:
 
     def _element(self, name: str, attributes: dict[str, str]) -> None:
         kind = name.rpartition(":")[2]
+        self._is_sheet = self._is_sheet or kind == "sheetData"
         if kind == "row":
             said = attributes.get("r", "")
             self._rows = max(self._rows + 1, int(said) if said.isdecimal() and len(said) < 9 else 0)
