@@ -16,7 +16,7 @@ import httpx2 as httpx
 
 from communication_service import CommunicationServiceSettings, create
 from communication_service.handlers.directory import CALLEES
-from communication_service.handlers.emails import Emails
+from communication_service.handlers.scheduled import ScheduledEmails
 from communication_service.queries import schedule, task
 from communication_service.scheduler import Scheduler
 from mtenant_chassis import AuthSettings, Settings
@@ -28,7 +28,7 @@ from mtenant_database import Transaction as Tx
 STEPS: dict[str, tuple[Any, str]] = {
     "claim": (schedule, "claim"),
     "remind": (task, "remind"),
-    "plan": (Emails, "plan"),
+    "plan": (ScheduledEmails, "plan"),
     "remove": (schedule, "remove"),
     "commit": (Tx, "__aexit__"),
 }

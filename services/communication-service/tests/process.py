@@ -79,6 +79,7 @@ for line in sys.stdin:
         print(os.waitstatus_to_exitcode(os.waitpid(children.pop(0), 0)[1]), flush=True)
         continue
     if (child := os.fork()) == 0:
+        signal.alarm(90)  # whatever happens, nobody waits for it for ever
         if doom != "never":
             dies(doom.partition(":")[0], int(doom.partition(":")[2]))
         asyncio.run(main(*sys.argv[1:4]))

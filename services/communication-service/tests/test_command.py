@@ -43,6 +43,8 @@ def test_the_command_prints_its_openapi_document(
         ("PUBLIC_URL", "crm.example.com"),
         ("PUBLIC_URL", "https://crm.example.com/"),
         ("PUBLIC_URL", "https://crm.example.com"),
+        ("PUBLIC_URL", "https://crm.exämple.com"),
+        ("PUBLIC_URL", "https://crm.example.com/<x>"),
         ("TRACKING_SECRET", "x" * 32),
         ("TRACKING_SECRET_BEFORE", "short"),
         ("TRACKING_LIFETIME", "7"),

@@ -214,7 +214,7 @@ def test_whatever_is_said_no_field_and_no_recipient_is_added(
 
     from communication_service.domain.errors import AddressMissing  # noqa: PLC0415
     from communication_service.domain.text import as_one_line  # noqa: PLC0415
-    from communication_service.handlers.emails import known_address  # noqa: PLC0415
+    from communication_service.handlers.outgoing import known_address  # noqa: PLC0415
     from mtenant_chassis import Mail  # noqa: PLC0415
 
     try:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from communication_service import scheduler as scheduler_module
-from communication_service.handlers.emails import Emails, Plan
+from communication_service.domain.order import Plan
+from communication_service.handlers.scheduled import ScheduledEmails
 from communication_service.scheduler import Scheduler
 from mtenant_chassis.testing import Place, running
 
@@ -141,7 +142,7 @@ async def test_a_reminder_waits_for_whoever_changes_its_task(quiet: Any, acme: s
 @pytest.fixture
 def plan(quiet: Any, acme: str) -> Any:
     """Have a mail sent to whoever is named, at once."""
-    emails = Emails(quiet.app.state.chassis, quiet.own)
+    emails = ScheduledEmails(quiet.app.state.chassis, quiet.own)
 
     async def planned(template: str = "deal-won-thanks", **said: Any) -> str | None:
         values = {"deal_name": "D\nBcc: x@example.com"}

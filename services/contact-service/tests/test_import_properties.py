@@ -132,7 +132,7 @@ def bomb(*, lie: bool) -> bytes:
     return bytes(found)
 
 
-def sheet_with(xml: str) -> bytes:
+def sheet_with(xml: str, at: str = "xl/worksheets/sheet1.xml") -> bytes:
     """A good file whose sheet is another one."""
     file, made = io.BytesIO(), io.BytesIO()
     book = xlsxwriter.Workbook(file)
@@ -140,7 +140,11 @@ def sheet_with(xml: str) -> bytes:
     book.close()
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
-            new.writestr(name, xml if name == "xl/worksheets/sheet1.xml" else old.read(name))
+            if name == "xl/worksheets/sheet1.xml":
+                new.writestr(at, xml)
+            else:
+                target = at.removeprefix("xl/").encode()
+                new.writestr(name, old.read(name).replace(b"worksheets/sheet1.xml", target))
     return made.getvalue()
 
 
@@ -157,16 +161,23 @@ END = "</sheetData></worksheet>"
             SHEET.format('<row r="1"><c r="A1"/></row><row><c r="XFD1048576"/></row>') + END
         ),
         sheet_with(SHEET.format("<row r='1'><c r='&#88;&#70;D9'><v>1</v></c></row>") + END),
+        sheet_with(SHEET.format('<row r="1"><c r="XFD9"/></row>') + END, at="xl/media/x.png"),
         sheet_with(SHEET.format('<row r="999999999999"/><row r="1048576"/>') + END),
     ],
-    ids=["bomb", "bomb that lies", "corner", "hidden corner", "far rows"],
+    ids=["bomb", "bomb that lies", "corner", "hidden corner", "elsewhere", "far rows"],
 )
 def test_what_would_fill_the_memory_is_refused_before_it_is_unpacked(file: bytes) -> None:
     with pytest.raises(ImportTooLarge):
         list(xlsx_file.rows(io.BytesIO(file)))
 
 
-def test_a_sheet_that_declares_entities_is_refused() -> None:
+def test_a_sheet_that_is_no_xml_or_declares_entities_is_refused() -> None:
+    late = SHEET.format('<row r="1"><c r="A1"/></row>') + " " * 3_000_000 + "<&<c r='XFD9'/>" + END
+    with pytest.raises(ImportUnreadable):
+        list(xlsx_file.rows(io.BytesIO(sheet_with(late))))
+    broken = sheet_with("garbage" + SHEET.format('<row r="1"><c r="XFD9"/></row>') + END, at="xl/x")
+    with pytest.raises(ImportUnreadable):
+        list(xlsx_file.rows(io.BytesIO(broken)))
     file = sheet_with(f"<!DOCTYPE x [<!ENTITY a 'aaaa'>]>{SHEET.format('')}{END}")
     with pytest.raises(ImportUnreadable):
         list(xlsx_file.rows(io.BytesIO(file)))

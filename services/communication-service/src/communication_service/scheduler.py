@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
-from communication_service.handlers.emails import Emails
+from communication_service.handlers.scheduled import ScheduledEmails
 from communication_service.handlers.tasks import Tasks
 from communication_service.queries import schedule
 from communication_service.queries.schedule import Due
@@ -46,7 +46,7 @@ class Scheduler:
     def __init__(self, chassis: Chassis, own: CommunicationServiceSettings) -> None:
         self._chassis = chassis
         self._tasks = Tasks(chassis, own)
-        self._emails = Emails(chassis, own)
+        self._emails = ScheduledEmails(chassis, own)
 
     async def turn(self) -> int:
         """Do what is due; return how much of it this one did."""

@@ -12,7 +12,9 @@ from typing import Annotated, Final, Self
 from communication_service.domain.tracking import Signer
 from mtenant_config import Env, Range, Secret, from_env
 
-_URL: Final = re.compile(r"https?://[^\s#?<>\"]*[^\s#?/<>\"]")
+_URL: Final = re.compile(
+    r"https?://[!$-;=@-~]*[!$-.0-;=@-~]"
+)  # ASCII that a mail's header can hold
 _SHORTEST: Final = 32
 
 

@@ -8,9 +8,11 @@ from communication_service.domain.activity import Occurrence, Related
 from communication_service.domain.errors import AddressMissing
 from communication_service.domain.event import DealClosedWon, UserCreated
 from communication_service.domain.follow_up import FOLLOW_UP, WELCOME
+from communication_service.domain.order import Plan
 from communication_service.domain.text import as_one_line
 from communication_service.handlers.activities import Activities
-from communication_service.handlers.emails import Emails, Plan, known_address
+from communication_service.handlers.outgoing import known_address
+from communication_service.handlers.scheduled import ScheduledEmails
 from communication_service.settings import CommunicationServiceSettings
 from mtenant_chassis import AuditTrail, Chassis
 from mtenant_database import Transaction
@@ -42,7 +44,7 @@ def subscriptions(chassis: Chassis, own: CommunicationServiceSettings) -> Subscr
             transactional=True,
             created_by=event.actor or service,
         )
-        await Emails(chassis, own).plan(tx, plan)
+        await ScheduledEmails(chassis, own).plan(tx, plan)
 
     @subs.on(DealClosedWon, name="follow_up")
     async def follow_up(event: Event[DealClosedWon], tx: Transaction) -> None:
@@ -69,7 +71,7 @@ def subscriptions(chassis: Chassis, own: CommunicationServiceSettings) -> Subscr
                 transactional=False,
                 created_by=actor,
             )
-            await Emails(chassis, own).plan(tx, plan)
+            await ScheduledEmails(chassis, own).plan(tx, plan)
 
     return subs
 

@@ -11,9 +11,10 @@ from communication_service.domain.activity import Related
 from communication_service.domain.errors import TaskClosed, TaskNotFound
 from communication_service.domain.follow_up import REMINDER
 from communication_service.domain.identity import new_id
+from communication_service.domain.order import Plan
 from communication_service.domain.task import Task
 from communication_service.handlers.directory import Directory
-from communication_service.handlers.emails import Emails, Plan
+from communication_service.handlers.scheduled import ScheduledEmails
 from communication_service.queries import schedule
 from communication_service.queries import task as rows
 from communication_service.settings import CommunicationServiceSettings
@@ -178,7 +179,9 @@ class Tasks:
                 service = self._chassis.settings.service
                 trail = AuditTrail(service, f"service:{service}")
                 await trail.record(tx, "task.reminded", "task", task)
-                await Emails(self._chassis, self._own).plan(tx, _reminder(self._chassis, found))
+                await ScheduledEmails(self._chassis, self._own).plan(
+                    tx, _reminder(self._chassis, found)
+                )
             await schedule.remove(tx, task)
             return True
 

@@ -12,10 +12,11 @@ from pydantic_core import PydanticCustomError
 
 from communication_service.domain.activity import Related
 from communication_service.domain.email import Email, Figures, Period, Status, TrackKind
+from communication_service.domain.order import Order
 from communication_service.domain.template import MOST_VARIABLES, Rendered
 from communication_service.domain.text import Email as Address
 from communication_service.domain.text import Id, Line, Moment, Text
-from communication_service.handlers.emails import Emails, Order
+from communication_service.handlers.emails import Emails
 from communication_service.queries import email as rows
 from communication_service.routes.templates import Values
 from communication_service.settings import CommunicationServiceSettings

@@ -68,13 +68,12 @@ def check(file: IO[bytes]) -> None:
         raise ImportTooLarge(most=f"{MOST_PARTS} parts")
     left = MOST_UNPACKED
     for part in parts:
-        sheet = _Places() if part.filename.lower().startswith("xl/worksheets/") else None
+        places = _Places()  # of any part: what a sheet is called is for the file to say
         for piece in _unpacked(file, part):
             left -= len(piece)
             if left < 0:
                 raise ImportTooLarge(most=f"{MOST_UNPACKED} bytes when it is unpacked")
-            if sheet is not None:
-                sheet.feed(piece)
+            places.feed(piece)
 
 
 def _unpacked(file: IO[bytes], part: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -114,13 +113,21 @@ class _Places:
         self._parser.StartDoctypeDeclHandler = self._doctype
         self._rows = self._columns = 0
         self._cells = 0
+        self._is_xml = True
+        self._is_sheet = False
+        self._end = b""
 
     def feed(self, piece: bytes) -> None:
         """Read on."""
-        try:
-            self._parser.Parse(piece, False)
-        except expat.ExpatError as exc:
-            raise ImportUnreadable(why="a sheet of it is no XML") from exc
+        if self._is_xml:
+            try:
+                self._parser.Parse(piece, False)
+            except (expat.ExpatError, LookupError, ValueError):
+                self._is_xml = False  # a picture, or a sheet that another parser would forgive
+        # In a sheet that breaks off, what follows would not be counted.
+        if not self._is_xml and (self._is_sheet or b"sheetData" in self._end + piece):
+            raise ImportUnreadable(why="a sheet of it is no XML")
+        self._end = (self._end + piece)[-16:]
         # Rows may begin anywhere, so the cells between them count, too.
         if self._rows > MOST_ROWS + 1 or self._columns > MOST_COLUMNS:
             raise ImportTooLarge(most=f"{MOST_ROWS} rows or {MOST_COLUMNS} columns")
@@ -129,6 +136,7 @@ class _Places:
 
     def _element(self, name: str, attributes: dict[str, str]) -> None:
         kind = name.rpartition(":")[2]
+        self._is_sheet = self._is_sheet or kind == "sheetData"
         if kind == "row":
             said = attributes.get("r", "")
             self._rows = max(self._rows + 1, int(said) if said.isdecimal() and len(said) < 9 else 0)
