@@ -11,8 +11,8 @@ True
 from communication_service.app import MIGRATIONS, create
 from communication_service.settings import CommunicationServiceSettings
 
-__all__ = [  # noqa: RUF022 - sorted as text, as every member has it
-    "CommunicationServiceSettings",
+__all__ = [
     "MIGRATIONS",
+    "CommunicationServiceSettings",
     "create",
 ]
