@@ -39,10 +39,11 @@ def dies(when: str, number: int) -> None:
     async def ended(self: Transaction, *exc: Any) -> Any:
         nonlocal left
         left -= self.tenant is not None
-        if left == 0 and when == "before":
+        last = left == 0  # now: others end while this one does
+        if last and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         result = await real(self, *exc)
-        if left == 0:
+        if last:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
