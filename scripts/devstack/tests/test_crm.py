@@ -27,7 +27,10 @@ Eventually = Callable[[Callable[[], object]], None]
 Gone = Callable[[list[Process]], bool]
 Left = Callable[[], list[object]]
 VARIABLES = ("DATABASE_URL", "NATS_URL", "REDIS_URL")
-STEPS = ("migrate and start", "register", "login", "invite", "accept", "users", "events", "Globex")
+STEPS = (
+    *("migrate and start", "register", "login", "invite", "accept", "users", "events"),
+    *("import", "export", "api/deals", "kill -9", "PUT", "closed_won", "o.gif", "tasks", "Globex"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,10 @@ def test_the_story_on_servers_of_ones_own_leaves_nothing_there(
 
     assert main(["demo"]) == 0
 
-    lines = capsys.readouterr().out.splitlines()[4:]
+    said = capsys.readouterr().out.splitlines()[4:]
+    table = [line.split() for line in said if line.startswith("    ")]
+    assert [row[0] for row in table] == ["forecast", "before", "after"]
+    lines = [line for line in said if not line.startswith("    ")]
     assert len(lines) == len(STEPS)
     for line, words in zip(lines, STEPS, strict=True):
         assert re.match(r"ok +\d+\.\d\d s  ", line)

@@ -171,9 +171,12 @@ def see_what_follows(sale: Sale) -> str:
         return items if len(items) > 1 else None
 
     items = until(timeline, "the activities are there")
-    emails = sale.owner.get("communication-service", f"/api/emails?deal_id={sale.deal}")["items"]
-    sent = [one for one in emails if one["status"] == "sent"]
-    expect(1, len(sent))
+
+    def sent() -> Any:
+        emails = sale.owner.get("communication-service", f"/api/emails?deal_id={sale.deal}")
+        return [one for one in emails["items"] if one["status"] == "sent"]
+
+    expect(1, len(until(sent, "the mail is sent")))
     return f"{len(items)} activities in the timeline, a mail that thanks, and one for later"
 
 
