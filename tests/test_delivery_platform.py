@@ -179,7 +179,13 @@ def test_the_migrations_run_with_what_the_manifest_tells_them(platform: Platform
         run(program.command("migrate"), pod_environment(pod, platform))
 
 
-@pytest.mark.parametrize("program", installed(), ids=lambda program: program.name)
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(program, id=program.name, marks=[pytest.mark.slow] if number > 1 else [])
+        for number, program in enumerate(installed())
+    ],
+)
 def test_a_service_runs_with_what_its_manifest_tells_it(
     platform: Platform, program: Program
 ) -> None:

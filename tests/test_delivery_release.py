@@ -91,7 +91,7 @@ def clone(original: Path, tmp_path: Path) -> Clone:
 
 def test_a_member_that_is_ready_gets_its_tag_once(clone: Clone) -> None:
     done = clone.release("errors", "--dry-run")
-    assert (done.returncode, clone.tags()) == (0, [])
+    assert (done.returncode, clone.tags()) == (0, []), done.stderr
 
     done = clone.release("errors")
     assert done.returncode == 0, done.stderr

@@ -252,4 +252,5 @@ def _digits(phone: str | None) -> str:
 
 
 def _may_be_known(values: Mapping[str, Any]) -> bool:
-    return bool(values["email"] or values["phone"] or values["company_id"])
+    # By an address a contact is found when it is added: no two have the same.
+    return bool(values["phone"] or values["company_id"])

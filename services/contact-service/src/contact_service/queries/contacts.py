@@ -98,8 +98,8 @@ async def page(
 ) -> Sequence[tuple[Contact, str]]:
     """Return contacts of a list, each with its key if it is sorted by name."""
     end, params = tail(asked, after, limit)
-    rows = await on.fetch_all((_LIST + end).encode(), params, row=dict)
-    return [(Contact(**{name: row[name] for name in _NAMES}), row["sort_name"]) for row in rows]
+    rows = await on.fetch_all((_LIST + end).encode(), params)
+    return [(Contact(*row[:-1]), row[-1]) for row in rows]
 
 
 async def export(

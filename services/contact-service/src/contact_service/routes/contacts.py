@@ -55,7 +55,7 @@ class ContactView(BaseModel):
     @classmethod
     def of(cls, one: Contact) -> ContactView:
         """Return what may be seen of a contact."""
-        return cls(**{name: getattr(one, name) for name in cls.model_fields})
+        return cls.model_validate(one, from_attributes=True)
 
 
 class Merge(BaseModel):
