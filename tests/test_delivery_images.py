@@ -79,10 +79,7 @@ def copy_context(target: Path) -> None:
     (target / "uv.lock").write_bytes(committed)
 
 
-@pytest.mark.parametrize(
-    "program",
-    [SERVICES[0], *(pytest.param(program, marks=pytest.mark.slow) for program in SERVICES[1:])],
-)
+@pytest.mark.parametrize("program", SERVICES)
 def test_the_commands_of_a_dockerfile_make_a_service_that_runs(
     program: Program, tmp_path: Path
 ) -> None:

@@ -329,3 +329,11 @@ async def test_encodings_and_delimiters_are_found_out_or_said(
     assert answer.status_code == 200, answer.text
     (one,) = await client.contacts()
     assert one["name"] == "Zoë Müller"
+
+
+async def test_a_cell_with_a_nul_is_a_bad_cell_and_not_a_bad_file(client: Any) -> None:
+    answer = await client.upload(b"email,first_name\nada@example.com,Ada\n\0,Grace\n")
+
+    assert (answer.status_code, answer.json()["created"], answer.json()["invalid"]) == (200, 1, 1)
+    [error] = (await client.get(f"{answer.headers['location']}/errors")).json()["items"]
+    assert (error["line"], error["field"], error["value"]) == (3, "email", "\ufffd")

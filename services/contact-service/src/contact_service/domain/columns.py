@@ -72,12 +72,13 @@ class RowError:
     value: str | None = None
 
     def said(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return it as JSON; without U+0000, which PostgreSQL has in no text."""
+        value = self.value
         return {
             "field": self.field,
             "code": self.code,
             "message": self.message,
-            "value": self.value,
+            "value": None if value is None else value.replace("\0", "\ufffd"),
         }
 
 
