@@ -92,11 +92,8 @@ async def test_a_user_and_a_won_deal_have_their_mails_once_however_often_they_ar
         )
         await bus.publish(last)
         await eventually(lambda: sent() == 3)
-        # Handing over is at least once: a second time it is the same mail, under the same id.
-        thanks, *again = service.mails_to("ada@example.com")
-        assert {mail["Message-ID"] for mail in again} <= {thanks["Message-ID"]}
-        welcome, *again = service.mails_to("grace@example.com")
-        assert {mail["Message-ID"] for mail in again} <= {welcome["Message-ID"]}
+        (thanks,) = service.mails_to("ada@example.com")
+        (welcome,) = service.mails_to("grace@example.com")
         await client.get(links_of(thanks)["open"][0], headers=person)
         await eventually(lambda: "email.opened" in {event.type for event in seen})
         timeline = await client.get(f"/api/activities?deal_id={deal}", headers=service.bearer(acme))
