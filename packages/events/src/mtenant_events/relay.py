@@ -142,7 +142,7 @@ class Relay:
                 continue
             self._waits = _waits()
             if not batch.rows and batch.more:
-                self.wake()  # another relay is at work on them, and may die of it
+                self._wakeup.missed()
             if not (batch.rows and batch.more):
                 await self._rest()
 

@@ -30,6 +30,7 @@ class Wakeup:
         self._looked = -PACE
         self._hinted = asyncio.Event()
         self._unsure = False
+        self._told = False
 
     def hint(self, *, committed: bool = False) -> None:
         """Say that an event was added, or that it is worth a look for another reason.
@@ -40,8 +41,19 @@ class Wakeup:
         self._unsure = self._unsure or not committed
         self._hinted.set()
 
+    def missed(self) -> None:
+        """Say that what was there to be seen could not be taken, since another relay is at work on it.
+
+        What the last hint told of may have come too late for that one, so that the looks go on as if the
+        hint had been unsure. A look that nobody asked for is not repeated before its time: every relay
+        that has nothing to do would otherwise look as often as the one that is busy.
+        """
+        if self._told:
+            self._gap = 2 * FIRST
+
     async def wait(self) -> None:
         """Return when it is time to look."""
+        self._told = False
         try:
             async with asyncio.timeout(self._gap):
                 await self._hinted.wait()
@@ -49,6 +61,7 @@ class Wakeup:
             self._gap = min(self._gap * 2, self._poll)
         else:
             self._hinted.clear()
+            self._told = True
             now = asyncio.get_running_loop().time()
             await asyncio.sleep(max(FIRST, self._looked + PACE - now))
             if self._unsure:

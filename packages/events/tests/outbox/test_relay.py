@@ -496,28 +496,69 @@ def test_it_is_the_same_on_postgresql_15(
     asyncio.run(main())
 
 
-def test_a_hint_after_the_commit_costs_one_look(
-    place: Any, stream: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks = 0
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tell of each look of a relay how many rows it took."""
+    found: list[int] = []
     take = OutboxQueue.take
 
     async def counted(queue: OutboxQueue, most: int) -> Any:
-        nonlocal looks
-        looks += 1
-        return await take(queue, most)
+        batch = await take(queue, most)
+        found.append(len(batch.rows))
+        return batch
 
-    async def main() -> int:
-        nonlocal looks
+    monkeypatch.setattr(OutboxQueue, "take", counted)
+    return found
+
+
+def test_a_hint_after_the_commit_costs_one_look(
+    place: Any, stream: Any, eventually: Any, looks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
         monkeypatch.setattr(relay_module, "POLL", 30.0)
-        monkeypatch.setattr(OutboxQueue, "take", counted)
         async with stream.open() as carrier, Relay(place.app, carrier, listen=False) as relay:
-            await eventually(lambda: looks >= 1)
-            looks = 0
+            await eventually(lambda: looks)
             place.fill(stream.name, "acme", ["k"])
             relay.wake(committed=True)
-            await eventually(lambda: looks and place.waiting == 0)
+            await eventually(lambda: looks[1:] and place.waiting == 0)
             await asyncio.sleep(0.1)  # in which an unsure relay looks six times
-            return looks
 
-    assert asyncio.run(main()) == 1
+    asyncio.run(main())
+    assert looks == [0, 1]
+
+
+def test_a_relay_that_finds_everything_taken_looks_no_more_often_than_one_that_finds_nothing(
+    place: Any, stream: Any, eventually: Any, looks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(relay_module, "POLL", 0.2)
+        place.fill(stream.name, "acme", ["k"])
+        async with OutboxQueue(place.app, listen=False) as busy:
+            await busy.take(10)
+            async with stream.open() as carrier, Relay(place.app, carrier, listen=False):
+                await asyncio.sleep(1)
+                assert 1 < len(looks) <= 1 + 1 + 1 / 0.2
+                await busy.finish([], [])
+                await eventually(lambda: place.waiting == 0)
+
+    asyncio.run(main())
+
+
+def test_a_hint_that_finds_everything_taken_is_followed_until_it_is_seen(
+    place: Any, stream: Any, eventually: Any, looks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(relay_module, "POLL", 30.0)
+        place.fill(stream.name, "acme", ["k"])
+        async with OutboxQueue(place.app, listen=False) as busy:
+            seen = await busy.take(10)
+            async with stream.open() as carrier, Relay(place.app, carrier, listen=False) as relay:
+                await eventually(lambda: looks[1:])
+                place.fill(stream.name, "acme", ["k"])  # behind what the other has seen
+                relay.wake(committed=True)
+                await eventually(lambda: looks[2:])
+                await busy.finish(seen.rows, [])
+                await eventually(lambda: place.waiting == 0)
+
+    asyncio.run(main())
+    assert looks[:3] == [1, 0, 0]
