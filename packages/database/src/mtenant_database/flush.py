@@ -87,6 +87,20 @@ class Text(NamedTuple):
     formats: Sequence[int] | None = None
 
 
+class Queued(NamedTuple):
+    """A statement of the caller's that travels ahead of another one.
+
+    Attributes:
+        text: As the caller wrote it, for logs and traces.
+    """
+
+    query: bytes
+    params: Sequence[Buffer | None] | None
+    types: Sequence[int] | None
+    formats: Sequence[Any] | None
+    text: str
+
+
 class Parse(NamedTuple):
     """Prepares a text; the unnamed one is replaced by every other `Text` or `Message`."""
 

@@ -228,6 +228,7 @@ class RecordingTransaction(Verbs):
         self._records: list[Recorded] = []
         self._on_commit: list[Callable[[], object]] = []
         self._failed = False
+        self._late: Exception | None = None
 
     @property
     def tenant(self) -> str | None:
@@ -254,7 +255,10 @@ class RecordingTransaction(Verbs):
     ) -> None:
         self._state = "over"
         self._database._holders.let_go(self._holder)
-        self._end(self._records, "rolled back" if exc or self._failed else "committed")
+        late = self._late if exc is None and not self._failed else None
+        self._end(self._records, "rolled back" if exc or late or self._failed else "committed")
+        if late is not None:
+            raise late
         if self._failed and exc is None:
             raise TransactionAborted(internal="an error inside the transaction was caught")
         if exc is None:
@@ -274,8 +278,9 @@ class RecordingTransaction(Verbs):
         try:
             yield self
             self._check_alive()
+            self._raise_late()
         except BaseException:
-            self._failed = False
+            self._failed, self._late = False, None
             del self._on_commit[registered:]
             self._end(self._records[before:], "rolled back")
             raise
@@ -290,6 +295,13 @@ class RecordingTransaction(Verbs):
         """Record a statement."""
         _kind(query)
         return _executed(*self._sent(query, params))
+
+    async def queue(self, query: Query, params: Params | None = None) -> None:
+        """Record a statement; an error of it is raised by the next one, or at the end."""
+        _kind(query)
+        _, answer = self._asked(query, params)
+        if answer is not None and self._late is None:
+            self._late = answer.error
 
     async def execute_many(self, query: Query, rows: Iterable[Params]) -> ExecuteResult:
         """Record a statement once for each row of parameters."""
@@ -316,12 +328,23 @@ class RecordingTransaction(Verbs):
         return _fetched(*self._sent(query, params), row, most)
 
     def _sent(self, query: Query, params: Params | None) -> tuple[Recorded, _Answer | None]:
+        record, answer = self._asked(query, params)
+        self._raise_late()
+        self._failed = answer is not None and answer.error is not None
+        return record, answer
+
+    def _asked(self, query: Query, params: Params | None) -> tuple[Recorded, _Answer | None]:
         self._check_open()
         self._check_alive()
         record, answer = self._database._answer(self._tenant, query, params)
         self._records.append(record)
-        self._failed = answer is not None and answer.error is not None
         return record, answer
+
+    def _raise_late(self) -> None:
+        late, self._late = self._late, None
+        if late is not None:
+            self._failed = True
+            raise late
 
     def _check_open(self) -> None:
         if self._state != "open":

@@ -20,7 +20,7 @@ from mtenant_database.commit import CommitLost, resolve
 from mtenant_database.diagnosis import diagnose
 from mtenant_database.engine import Connection, Engine, rows_of
 from mtenant_database.errors import TransactionAborted, TransactionOpen
-from mtenant_database.flush import Text
+from mtenant_database.flush import Queued, Text
 from mtenant_database.rows import RowShape, load
 from mtenant_database.scope import Target
 from mtenant_database.statement import (
@@ -132,7 +132,7 @@ class Transaction(Verbs):
         try:
             try:
                 if exc is None and not self._spoiled:
-                    await self._unit.commit(conn)
+                    await self._commit(conn)
                 else:
                     await self._unit.roll_back(conn)
                     await self._explain(conn, exc)
@@ -144,6 +144,13 @@ class Transaction(Verbs):
             await resolve(self._engine, lost)
         if exc is None:
             self._tell_committed()
+
+    async def _commit(self, conn: Connection) -> None:
+        try:
+            await self._unit.commit(conn)
+        except AppError as error:  # of a statement that was queued, too
+            await self._explain(conn, error)
+            raise
 
     async def _explain(self, conn: Connection, exc: BaseException | None) -> None:
         if exc is None:
@@ -158,7 +165,7 @@ class Transaction(Verbs):
         """Nest: a savepoint, to which an exception that leaves the block rolls back.
 
         It yields this same object. SAVEPOINT and RELEASE travel with other statements and cost no
-        round trip.
+        round trip. What was queued in the block is sent at its end, so that its errors are of the block.
         """
         self._check_open()
         self._depth += 1
@@ -171,6 +178,7 @@ class Transaction(Verbs):
             try:
                 yield self
                 self._check_nesting(depth)
+                await self._send_queued()
             except BaseException:
                 del self._on_commit[registered:]
                 if not self._withdraw(savepoint):
@@ -220,6 +228,33 @@ class Transaction(Verbs):
             conn = await self._connection()
             result, _, duration = await self._statement(conn, "exec", query, params)
         return ExecuteResult(rows_of(result), duration)
+
+    async def queue(self, query: Query, params: Params | None = None) -> None:
+        """Send a statement together with the next one, or with COMMIT: it costs no round trip.
+
+        It is for what is written beside the change itself, such as an audit entry or an event: nobody
+        waits for its rows. It is sent in its order, and no error of it is lost: the next statement raises
+        it, or the end of the `tx.transaction()` block, or of the transaction, of which nothing is saved.
+
+        Raises:
+            AppError: By the table of `mtenant_database.sqlstate`.
+        """
+        self._check_open()
+        async with self._lock:
+            conn = await self._connection()
+            converted, _ = convert(conn, query, params)
+            kind_of(converted.query)
+            text = text_of(query, converted.query)
+            parts = converted.query, converted.params, converted.types, converted.formats
+            self._unit.pending.append(Queued(*parts, text))
+        if len(self._unit.pending) >= _BATCH:
+            await self._send_queued()
+
+    async def _send_queued(self) -> None:
+        async with self._lock:
+            if self._unit.queued:
+                conn = await self._connection()
+                await self._unit.send(conn, "exec", "", [], writes=True)
 
     async def execute_many(self, query: Query, rows: Iterable[Params]) -> ExecuteResult:
         """Send a statement once for each row of parameters, a thousand of them in one round trip."""

@@ -13,9 +13,10 @@ from psycopg.pq.abc import PGresult
 from mtenant_database.commit import XID, XID_AND_IDENTITY, CommitLost
 from mtenant_database.engine import BEGIN, COMMIT, Connection, Engine, Fault, lost
 from mtenant_database.errors import DatabaseUnavailable, TransactionAborted
-from mtenant_database.flush import ConnectionLost, Messages, Prepared, Text
+from mtenant_database.flush import ConnectionLost, Messages, Prepared, Queued, Text
 from mtenant_database.scope import Target, milliseconds, scope_text
 from mtenant_database.sqlstate import translate
+from mtenant_database.statement import deletes as deletes_rows
 from mtenant_database.telemetry import Kind, Observation
 from mtenant_errors import AppError
 
@@ -62,7 +63,7 @@ class Unit:
     It is for one user at a time; `Transaction` sees to that.
 
     Attributes:
-        pending: SAVEPOINT and RELEASE that travel with the next statement.
+        pending: What travels with the next statement: SAVEPOINT, RELEASE, and what was queued.
     """
 
     __slots__ = (
@@ -90,7 +91,7 @@ class Unit:
         self._identity: str | None = None
         self._watch: Observation | None = None
         self.conn: Connection | None = None
-        self.pending: list[Text] = []
+        self.pending: list[Text | Queued] = []
 
     @property
     def tenant(self) -> str | None:
@@ -101,6 +102,11 @@ class Unit:
     def failed(self) -> bool:
         """Whether a statement has failed, so that the server takes no other."""
         return self.conn is not None and self.conn.pgconn.transaction_status == _IN_ERROR
+
+    @property
+    def queued(self) -> bool:
+        """Whether a statement of the caller's waits for the next one."""
+        return any(isinstance(message, Queued) for message in self.pending)
 
     async def connection(self) -> Connection:
         """Return the connection; it is borrowed the first time."""
@@ -147,7 +153,7 @@ class Unit:
                 everything,
                 ends=False,
                 operation=operation,
-                statement=text,
+                statement=_texts(before, text),
                 tenant=self.tenant,
                 place=min(len(before), len(everything) - 1),
             )
@@ -155,7 +161,7 @@ class Unit:
             # Whatever it did goes with the transaction.
             raise lost(exc, writes=False) from exc
         if fault is not None:
-            self._fail(fault, len(ahead), len(before), deletes)
+            self._fail(fault, ahead, before, deletes=deletes)
         if behind:
             self._take_xid(conn, results[-1])
         return results[len(before) : len(before) + len(messages)], duration
@@ -192,12 +198,14 @@ class Unit:
             Text(sql.encode(), [*target.encoded(statement), *bound]),
         ]
 
-    def _fail(self, fault: Fault, ahead: int, before: int, deletes: bool) -> NoReturn:
+    def _fail(
+        self, fault: Fault, ahead: Messages, before: Messages, *, deletes: bool
+    ) -> NoReturn:
         error: AppError
-        if fault.place == 1 < ahead and self._target is not None:
+        if fault.place == 1 < len(ahead) and self._target is not None:
             error = self._engine.scope_error(fault, self._target)
-        elif fault.place < before:
-            error = translate(fault.error)
+        elif fault.place < len(before):
+            error = _error_of(before[fault.place], fault)
         else:
             error = translate(fault.error, deletes=deletes)
         raise error from fault.error
@@ -224,10 +232,13 @@ class Unit:
             TransactionAborted: It had failed before, or ended early.
             AppError: COMMIT failed; nothing was saved.
         """
-        if not self._begun:
+        if not (self._begun or self.queued):
             return
         if conn.closed:
             raise DatabaseUnavailable(internal="the connection was lost before COMMIT")
+        if self.queued and self._xid is None and not self.failed:
+            # By itself: should the answer to COMMIT be lost, its outcome is asked for by the id.
+            await self.send(conn, "exec", "", [], writes=True)
         if conn.pgconn.transaction_status != _IN_TRANSACTION:
             await self.roll_back(conn)
             raise TransactionAborted(internal="an error inside the transaction was caught")
@@ -241,7 +252,7 @@ class Unit:
                 messages,
                 ends=True,
                 operation="commit",
-                statement="COMMIT",
+                statement=_texts(before, "COMMIT"),
                 tenant=self.tenant,
                 place=place,
             )
@@ -252,7 +263,7 @@ class Unit:
                 self._tell_commit(conn, asks, results)
                 return
             if not fault.closed or fault.place < place:
-                raise translate(fault.error) from fault.error
+                raise _error_of(messages[fault.place], fault) from fault.error
             self._lost(conn, asks, results, fault.error)
 
     def _tell_commit(self, conn: Connection, asks: bool, results: Sequence[PGresult]) -> None:
@@ -312,3 +323,16 @@ class Unit:
             self._watch.end()
         if conn is not None:
             await self._engine.release(conn)
+
+
+def _texts(before: Messages, text: str) -> str:
+    """Return what a flush is sent for, with what was queued ahead of it; each text once."""
+    texts = [message.text for message in before if isinstance(message, Queued)]
+    if not texts:
+        return text
+    return "; ".join(dict.fromkeys([*texts, text] if text else texts))
+
+
+def _error_of(message: object, fault: Fault) -> AppError:
+    removes = isinstance(message, Queued) and deletes_rows(message.query)
+    return translate(fault.error, deletes=removes)
