@@ -198,9 +198,7 @@ class Unit:
             Text(sql.encode(), [*target.encoded(statement), *bound]),
         ]
 
-    def _fail(
-        self, fault: Fault, ahead: Messages, before: Messages, *, deletes: bool
-    ) -> NoReturn:
+    def _fail(self, fault: Fault, ahead: Messages, before: Messages, *, deletes: bool) -> NoReturn:
         error: AppError
         if fault.place == 1 < len(ahead) and self._target is not None:
             error = self._engine.scope_error(fault, self._target)

@@ -10,7 +10,11 @@ from mtenant_events.event import Message, PublishResult
 
 
 class Executor(Protocol):
-    """An open transaction. `mtenant_database.Transaction` is one; so is `store.Transaction` on psycopg."""
+    """An open transaction. `mtenant_database.Transaction` is one; so is `store.Transaction` on psycopg.
+
+    One that also has `queue`, with the parameters of `execute`, sends what is queued together with its next
+    statement or its commit, at the latest; an event is then added without a round trip.
+    """
 
     @property
     def tenant(self) -> str | None:

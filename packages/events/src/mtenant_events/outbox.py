@@ -16,8 +16,10 @@ from mtenant_events.event import Event, Key
 from mtenant_events.store.errors import TransactionRequired
 
 _LONGEST_KEY: Final = 512  # bytes; it has to fit into an index
-_ADD: Final = (
-    "INSERT INTO eventing.outbox (tenant, key, subject, headers, body)"
+_INTO: Final = "INSERT INTO eventing.outbox (tenant, key, subject, headers, body)"
+_ADD: Final = f"{_INTO} VALUES (%s, %s, %s, %s, %s)"
+_ADD_MANY: Final = (
+    f"{_INTO}"
     " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]::jsonb[], %s::bytea[])"
 )
 # One after the other as they are sorted: two writers that want the same keys cannot each have one
@@ -84,16 +86,16 @@ class Outbox:
             # Before the ids are drawn, in a statement of its own: whoever waits draws a later one.
             locks = {_lock(event.tenant, key) for event, key in zip(added, keys, strict=True)}
             await tx.execute(_LOCK, [sorted(locks)])
-        await tx.execute(
-            _ADD,
-            [
-                [event.tenant for event in added],
-                keys,
-                [message.subject for message in messages],
-                [json.dumps(message.headers) for message in messages],
-                [message.body for message in messages],
-            ],
-        )
+        rows = [
+            (event.tenant, key, message.subject, json.dumps(message.headers), message.body)
+            for event, key, message in zip(added, keys, messages, strict=True)
+        ]
+        # With the next statement or COMMIT, where the transaction can do that.
+        send = getattr(tx, "queue", tx.execute)
+        if len(rows) == 1:
+            await send(_ADD, rows[0])
+        else:
+            await send(_ADD_MANY, [list(column) for column in zip(*rows, strict=True)])
         if self._wake is not None:
             _hint(tx, self._wake)
         return added

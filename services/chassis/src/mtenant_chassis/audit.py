@@ -90,7 +90,7 @@ class AuditTrail:
         before: Mapping[str, Any] | None = None,
         after: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write an entry in the transaction of the change.
+        """Write an entry in the transaction of the change, with its next statement or its COMMIT.
 
         Args:
             tx: The open transaction.
@@ -101,7 +101,7 @@ class AuditTrail:
             after: What it is now.
         """
         done = Done(action, entity, entity_id, before=before, after=after)
-        await tx.execute(_ADD, self._values(done))
+        await tx.queue(_ADD, self._values(done))
 
     async def record_many(self, tx: Transaction, done: Iterable[Done]) -> None:
         """Write an entry for each of many changes, a thousand of them in one round trip."""

@@ -87,10 +87,11 @@ class EdgeMiddleware:
         if span.get_span_context().is_valid:
             return span
         # No SDK, and nobody upstream: a trace that is not recorded has an id nevertheless.
+        noise = os.urandom(24)
         return NonRecordingSpan(
             SpanContext(
-                int.from_bytes(os.urandom(16), "big") or 1,
-                int.from_bytes(os.urandom(8), "big") or 1,
+                int.from_bytes(noise[:16], "big") or 1,
+                int.from_bytes(noise[16:], "big") or 1,
                 is_remote=False,
                 trace_flags=TraceFlags(TraceFlags.DEFAULT),
             )

@@ -22,7 +22,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Generic, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
@@ -116,7 +116,8 @@ class PageRequest:
         asked = self._request.query_params.multi_items()
         kept = [(name, value) for name, value in asked if name != "cursor"]
         # A path alone: behind a gateway nobody here knows the name that the client used.
-        return f"{self._request.url.path}?{urlencode([*kept, ('cursor', cursor)])}"
+        path = quote(self._request.scope["path"], safe="/:@!$&'()*+,;=~")
+        return f"{path}?{urlencode([*kept, ('cursor', cursor)])}"
 
 
 def write_cursor(keys: Sequence[object], of: str) -> str:

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from socket import socket
 from types import FrameType
 from typing import Final
 
@@ -19,6 +20,7 @@ from mtenant_chassis.app import App
 from mtenant_chassis.chassis import chassis_of
 from mtenant_chassis.migrate import deploy
 from mtenant_chassis.settings import Settings
+from mtenant_chassis.tuning import tune
 from mtenant_config import ConfigError
 from mtenant_errors import AppError
 from mtenant_logger import LoggerConfig, configure
@@ -54,6 +56,11 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout.total_seconds())),
             )
         )
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start to serve."""
+        await super().startup(sockets)
+        tune()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to leave; called by the signal."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -84,9 +84,9 @@ class ContactPatch(BaseModel):
         return ContactFields.model_construct(**{**kept, **given})
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # frozen, a page of them takes four times as long to make
 class Contact:
-    """A contact, as it is stored.
+    """A contact, as it is stored; nobody changes one in memory.
 
     Attributes:
         id: Its id.
@@ -154,4 +154,4 @@ def absorb(survivor: Contact, other: Contact) -> Contact:
     values = other.values()
     mine = {name: value or values[name] for name, value in survivor.values().items()}
     mine["custom"] = {**other.custom, **survivor.custom}
-    return Contact(**{**survivor.__dict__, **mine})
+    return replace(survivor, **mine)
