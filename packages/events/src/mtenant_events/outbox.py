@@ -16,10 +16,11 @@ from mtenant_events.event import Event, Key
 from mtenant_events.store.errors import TransactionRequired
 
 _LONGEST_KEY: Final = 512  # bytes; it has to fit into an index
-_INTO: Final = "INSERT INTO eventing.outbox (tenant, key, subject, headers, body)"
-_ADD: Final = f"{_INTO} VALUES (%s, %s, %s, %s, %s)"
+_ADD: Final = (
+    "INSERT INTO eventing.outbox (tenant, key, subject, headers, body) VALUES (%s, %s, %s, %s, %s)"
+)
 _ADD_MANY: Final = (
-    f"{_INTO}"
+    "INSERT INTO eventing.outbox (tenant, key, subject, headers, body)"
     " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]::jsonb[], %s::bytea[])"
 )
 # One after the other as they are sorted: two writers that want the same keys cannot each have one
