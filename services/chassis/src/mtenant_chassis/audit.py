@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel
@@ -30,7 +30,7 @@ from mtenant_database import Transaction
 
 _ADD: Final = (
     "insert into audit_entries (id, service, actor, action, entity, entity_id, before, after,"
-    " request_id) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    " request_id) values (gen_random_uuid(), %s, %s, %s, %s, %s, %s, %s, %s)"
 )
 _LIST: Final = (
     "select id, at, actor, action, entity, entity_id, before, after, request_id from audit_entries"
@@ -109,7 +109,7 @@ class AuditTrail:
 
     def _values(self, done: Done) -> list[object]:
         about = None if done.entity_id is None else str(done.entity_id)
-        values = [uuid4(), self.service, self.actor, done.action, done.entity, about]
+        values = [self.service, self.actor, done.action, done.entity, about]
         return [*values, _json(done.before), _json(done.after), self.request_id]
 
 
