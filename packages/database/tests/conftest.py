@@ -154,11 +154,45 @@ def eventually() -> Eventually:
     return wait
 
 
+class Requests:
+    """Finds, in what a client says, the messages by which something happens.
+
+    To prepare a statement is not to run it: a connection that the pool makes in the background prepares
+    a COMMIT, and has nothing to commit.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._typed = False  # what comes before the session begins has no type
+
+    def read(self, data: bytes) -> list[bytes]:
+        """Return those that have become whole."""
+        self._rest += data
+        found = []
+        while message := self._next():
+            named = message[:1] == b"P" and message[5:6] != b"\0"
+            if message[:1] in {b"Q", b"P", b"B"} and not named:
+                found.append(message)
+        return found
+
+    def _next(self) -> bytes:
+        head = 1 if self._typed else 0
+        size = head + int.from_bytes(self._rest[head : head + 4])
+        if not head + 4 <= size <= len(self._rest):
+            return b""
+        message, self._rest = self._rest[:size], self._rest[size:]
+        if self._typed:
+            return message
+        self._typed = message[4:6] == b"\0\3"  # version 3.x: no question before it, such as for TLS
+        return b"\0" + message
+
+
 @dataclass
 class Proxy:
     """A TCP proxy before the server that counts round trips, and loses answers when told to.
 
-    A round trip begins when the client speaks after the server has (or first).
+    A round trip begins when the client speaks after the server has (or first). What is lost is the answer
+    to the first statement that is run, of whichever connection, with some text in it.
     """
 
     url: str = ""
@@ -192,17 +226,20 @@ class Proxy:
         up_reader, up_writer = await asyncio.open_connection(*target)
         self.writers |= {writer, up_writer}
         state = {"client": False, "losing": False}
+        requests = Requests()
 
         async def upward() -> None:
             while data := await reader.read(65536):
                 if not state["client"]:
                     self.trips += 1
                     state["client"] = True
-                if self.lose_answer_to is not None and self.lose_answer_to in data:
+                asked = requests.read(data)
+                if (text := self.lose_answer_to) is not None and any(text in one for one in asked):
+                    self.lose_answer_to = None
                     state["losing"] = True
                 up_writer.write(data)
                 await up_writer.drain()
-                if self.cut_after is not None and self.cut_after in data:
+                if (text := self.cut_after) is not None and any(text in one for one in asked):
                     # The server works on it, and the client is gone at once.
                     self.cut_after = None
                     writer.transport.abort()
@@ -214,7 +251,6 @@ class Proxy:
                 if state["losing"]:
                     # The server has done it and says so, and nobody hears it.
                     self.lost += 1
-                    self.lose_answer_to = None
                     writer.transport.abort()
                     return
                 writer.write(data)

@@ -240,12 +240,13 @@ def own() -> Callable[..., AuthServiceSettings]:
 
 
 @pytest.fixture(scope="session")
-def make_world(place: Place, own: Callable[..., AuthServiceSettings]) -> MakeWorld:
-    """Run an app; settings of its own may be changed, `redis_url` too."""
+def build_world(place: Place, own: Callable[..., AuthServiceSettings]) -> MakeWorld:
+    """Run an app; settings of its own may be changed, `redis_url` too, and whether it sends mails."""
 
     @asynccontextmanager
     async def make(
         *,
+        sends: bool = True,
         redis_url: str | None = None,
         tenants: TenantService | None = None,
         tracer_provider: Any = None,
@@ -262,7 +263,7 @@ def make_world(place: Place, own: Callable[..., AuthServiceSettings]) -> MakeWor
             settings,
             own(**changes),
             events=events.open,
-            mail=mails,
+            mail=mails if sends else None,
             transport=httpx.MockTransport(service.answer),
             tracer_provider=tracer_provider,
         )
@@ -273,15 +274,25 @@ def make_world(place: Place, own: Callable[..., AuthServiceSettings]) -> MakeWor
 
 
 @pytest.fixture
+def make_world(build_world: MakeWorld, place: Place) -> MakeWorld:
+    """Run an app that finds no mail of another test: all tests share the queue, and some leave one."""
+    place.rows("delete from shared.mail_queue")
+    return build_world
+
+
+@pytest.fixture
 async def world(make_world: MakeWorld) -> AsyncIterator[World]:
     async with make_world() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-async def standing(make_world: MakeWorld) -> AsyncIterator[World]:
-    """One app for all tests of a file that leave nothing behind but tenants."""
-    async with make_world() as made:
+async def standing(build_world: MakeWorld) -> AsyncIterator[World]:
+    """One app for all tests of a file that leave nothing behind but tenants.
+
+    It sends no mails: they would be those of the apps beside it, whose tests wait for them.
+    """
+    async with build_world(sends=False) as made:
         yield made
 
 

@@ -127,15 +127,13 @@ async def test_who_registers_openly_is_let_in_once_the_address_is_confirmed_and_
 
 
 async def test_who_registers_again_before_confirming_chooses_anew_and_the_first_mail_is_void(
-    world: Any, acme: str
+    world: Any, acme: str, eventually: Any
 ) -> None:
     world.tenants.open.add(acme)
     await register(world, application(acme, password="what a stranger chose first"))
     first = await world.mail_to("ada@example.com", "Confirm your address")
     await register(world, application(acme))
-    world_mails = world.mails.sent
-    while len(world_mails) < 2:
-        await asyncio.sleep(0.005)
+    await eventually(lambda: len(world.mails.sent) == 2)
     second = await world.mail_to("ada@example.com", "Confirm your address")
 
     void = await world.http.post("/api/auth/verify-email", json={"token": first})
@@ -149,12 +147,11 @@ async def test_who_registers_again_before_confirming_chooses_anew_and_the_first_
     assert len(created) == 1
 
 
-async def test_a_known_person_is_told_by_mail(world: Any, acme: str) -> None:
+async def test_a_known_person_is_told_by_mail(world: Any, acme: str, eventually: Any) -> None:
     world.tenants.open.add(acme)
     await world.register(acme, "ada@example.com")
     await register(world, application(acme))
-    while not world.mails.sent:
-        await asyncio.sleep(0.005)
+    await eventually(lambda: world.mails.sent)
 
     assert world.mails.sent[0]["Subject"] == "You have an account already"
     assert (await world.login(acme, "ada@example.com")).status_code == 200

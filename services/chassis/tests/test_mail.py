@@ -4,7 +4,7 @@ import asyncio
 import email
 import email.policy
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -460,30 +460,55 @@ async def test_a_tenant_neither_sees_the_queue_nor_adds_to_it_for_another(
     assert queued(place, other) == 1
 
 
-async def test_a_stopping_worker_ends_the_mail_that_it_sends(
-    notes_app: Any, place: Place, acme: str
+class Slow(MemoryTransport):
+    """Says when it is handed a mail, and waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def send(self, message: EmailMessage) -> None:
+        self.inside.set()
+        await self.go_on.wait()
+        await super().send(message)
+
+
+async def stop_in_the_first(
+    app: App, sink: Slow, tenant: str, meanwhile: Callable[[], object] = lambda: None
 ) -> None:
-    inside, go_on = asyncio.Event(), asyncio.Event()
+    """Add two mails, and stop the app while it sends the first."""
+    async with asyncio.timeout(30), opened(app) as chassis:
+        async with chassis.tenant(tenant).transaction() as tx:
+            for subject in ("one", "two"):
+                mail = Mail(to="ada@example.com", subject=subject, text="t")
+                await chassis.mailer.add(tx, mail)
+        await sink.inside.wait()
+        meanwhile()
+        asyncio.get_running_loop().call_later(0.05, sink.go_on.set)
 
-    class Slow(MemoryTransport):
-        async def send(self, message: EmailMessage) -> None:
-            inside.set()
-            await go_on.wait()
-            await super().send(message)
 
+async def test_a_stopping_worker_ends_the_mail_that_it_sends_and_gives_the_others_back(
+    notes_app: Any, place: Place, acme: str, eventually: Any
+) -> None:
     sink = Slow()
-    async with asyncio.timeout(30):
-        async with opened(notes_app(mail=sink)) as chassis:
-            async with chassis.tenant(acme).transaction() as tx:
-                for subject in ("one", "two"):
-                    await chassis.mailer.add(
-                        tx, Mail(to="ada@example.com", subject=subject, text="t")
-                    )
-            await inside.wait()
-            asyncio.get_running_loop().call_later(0.05, go_on.set)
+    await stop_in_the_first(notes_app(mail=sink), sink, acme)
 
     assert len(sink.sent) == 1
     assert queued(place, acme) == 1
+    assert place.rows("select due_at <= now(), attempts from shared.mail_queue") == [(True, 0)]
+    async with running(notes_app(mail=sink)):
+        await eventually(lambda: queued(place, acme) == 0)
+    assert sorted(mail["Subject"] for mail in sink.sent) == ["one", "two"]
+
+
+async def test_a_stopping_worker_gives_back_no_mail_that_is_another_workers_by_now(
+    notes_app: Any, place: Place, acme: str
+) -> None:
+    sink = Slow()
+    claim = "update shared.mail_queue set attempts = 2"
+    await stop_in_the_first(notes_app(mail=sink), sink, acme, lambda: place.rows(claim))
+
+    assert place.rows("select due_at <= now(), attempts from shared.mail_queue") == [(False, 2)]
 
 
 async def test_a_worker_that_hangs_does_not_hold_the_end_of_the_program(

@@ -215,7 +215,13 @@ def build_service(place: Place) -> MakeService:
 
 
 @pytest.fixture
-def make_service(build_service: MakeService, issuer: Issuer, others: Others) -> MakeService:
+def make_service(
+    build_service: MakeService, issuer: Issuer, others: Others, place: Place
+) -> MakeService:
+    """Make the service, which finds nothing to do of other tests: all share the queues of mails."""
+    place.rows(
+        "delete from shared.mail_queue; delete from shared.communication_schedule where due_at <= now()"
+    )
     return partial(build_service, issuer, others)
 
 

@@ -42,10 +42,11 @@ def dies(when: str, number: int) -> None:
         last = left == 0  # now: others end while this one does
         if last and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        result = await real(self, *exc)
-        if last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
+        try:
+            return await real(self, *exc)
+        finally:  # a commit that failed has ended, too, and there is no other that it could die at
+            if last:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(Transaction, "__aexit__", ended)  # noqa: B010 - the moment of death is in there
 
@@ -80,7 +81,7 @@ for line in sys.stdin:
         print(os.waitstatus_to_exitcode(os.waitpid(children.pop(0), 0)[1]), flush=True)
         continue
     if (child := os.fork()) == 0:
-        signal.alarm(90)  # whatever happens, nobody waits for it for ever
+        signal.alarm(600)  # if the test is killed, too, whose waits are shorter
         if doom != "never":
             dies(doom.partition(":")[0], int(doom.partition(":")[2]))
         asyncio.run(main(*sys.argv[1:4]))

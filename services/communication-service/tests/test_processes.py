@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import pytest
@@ -26,6 +26,7 @@ from mtenant_events import Event, EventBus, EventsConfig, Subscriptions
 pytestmark = pytest.mark.anyio
 
 PROGRAM = Path(__file__).with_name("process.py")
+PATIENCE = 120.0  # seconds; only a test that fails waits so long
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def away(stack: Stack) -> Place:
 
 
 class Processes:
-    """The service, as often as is wanted.
+    """The service, as often as is wanted; `async with` it: nothing of it outlives the test.
 
     Args:
         place: Where the tables are.
@@ -50,30 +51,42 @@ class Processes:
     """
 
     def __init__(self, place: Place, nats: str, directory: Path) -> None:
-        self._parent = subprocess.Popen(
-            [sys.executable, str(PROGRAM), place.app, nats, str(directory)],
+        self._command = [sys.executable, str(PROGRAM), place.app, nats, str(directory)]
+
+    async def __aenter__(self) -> Self:
+        self._parent = await asyncio.create_subprocess_exec(
+            *self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            start_new_session=True,
         )
+        return self
 
-    def start(self, doom: str = "never") -> int:
+    async def __aexit__(self, *exc: object) -> None:
+        if self._parent.returncode is None:
+            os.killpg(self._parent.pid, signal.SIGKILL)
+            await self._parent.wait()
+
+    async def start(self, doom: str = "never") -> int:
         """Start one more; return its id."""
-        assert self._parent.stdin is not None
-        assert self._parent.stdout is not None
-        print(doom, file=self._parent.stdin, flush=True)
-        return int(self._parent.stdout.readline())
+        return await self._ask(doom)
 
-    def wait(self) -> int:
+    async def wait(self) -> int:
         """Wait until the first that was started is dead; return how it ended."""
+        return await self._ask("wait")
+
+    async def stop(self) -> list[int]:
+        """End those that live; return how each ended, in the order in which they were started."""
+        async with asyncio.timeout(PATIENCE):
+            told, _ = await self._parent.communicate(b"")  # which ends its input
+        return [int(one) for one in told.split()]
+
+    async def _ask(self, line: str) -> int:
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
-        print("wait", file=self._parent.stdin, flush=True)
-        return int(self._parent.stdout.readline())
-
-    def stop(self) -> list[int]:
-        """End those that live; return how each ended, in the order in which they were started."""
-        return [int(one) for one in self._parent.communicate(timeout=60)[0].split()]
+        async with asyncio.timeout(PATIENCE):
+            self._parent.stdin.write(f"{line}\n".encode())
+            return int(await self._parent.stdout.readline())
 
 
 def deal(tenant: str) -> Event[Any]:
@@ -111,31 +124,29 @@ async def story(
     def number(what: str) -> int:
         return int(place.rows(f"select count(*) from tenant_{tenant}.{what}")[0][0])
 
-    processes = Processes(place, nats, directory)
-    try:
+    async with (
+        Processes(place, nats, directory) as processes,
+        EventBus.connect(EventsConfig(url=Secret(nats))) as bus,
+    ):
         for doom in dooms:
-            await asyncio.to_thread(processes.start, doom)
-        async with EventBus.connect(EventsConfig(url=Secret(nats))) as bus:
-            await bus.topology.ensure()
-            bus.include(subs, service="watcher")
-            for _ in range(count):
-                await bus.publish(deal(tenant))
-                await bus.publish(user(tenant))
-            async with asyncio.timeout(120):
-                ends = [await asyncio.to_thread(processes.wait) for _ in dooms]
-            assert set(ends) == {-signal.SIGKILL}
-            running = [await asyncio.to_thread(processes.start) for _ in range(2 if kills else 1)]
-            for _ in range(kills):
-                await asyncio.sleep(random.uniform(0.1, 1.0))
-                victim = running.pop(0)
-                os.kill(victim, signal.SIGKILL)
-                running.append(await asyncio.to_thread(processes.start))
-            # The welcome, and the first of the two mails that follow a deal; the second is for next week.
-            async with asyncio.timeout(120):
-                while number("emails where status = 'sent'") < 2 * count or len(told) < 2 * count:
-                    await asyncio.sleep(0.05)
-    finally:
-        ends = await asyncio.to_thread(processes.stop)
+            await processes.start(doom)
+        await bus.topology.ensure()
+        bus.include(subs, service="watcher")
+        for _ in range(count):
+            await bus.publish(deal(tenant))
+            await bus.publish(user(tenant))
+        assert {await processes.wait() for _ in dooms} == {-signal.SIGKILL}
+        running = [await processes.start() for _ in range(2 if kills else 1)]
+        for _ in range(kills):
+            await asyncio.sleep(random.uniform(0.1, 1.0))
+            victim = running.pop(0)
+            os.kill(victim, signal.SIGKILL)
+            running.append(await processes.start())
+        # The welcome, and the first of the two mails that follow a deal; the second is for next week.
+        async with asyncio.timeout(PATIENCE):
+            while number("emails where status = 'sent'") < 2 * count or len(told) < 2 * count:
+                await asyncio.sleep(0.05)
+        ends = await processes.stop()
     assert ends.count(-signal.SIGKILL) == kills
     assert number("activities where kind = 'note'") == count
     assert number("activities where kind = 'email'") == count

@@ -282,11 +282,12 @@ async def opened(
     """One app and one mail, which all examples of a property ask."""
     service = build_service(Issuer(), new_others())
     tenant = await place.new_tenant()
-    said = {"to": "a@example.com", "subject": "s", "text": "t", "html": f'<a href="{TARGET}">x</a>'}
+    to = f"{tenant}@example.com"
+    said = {"to": to, "subject": "s", "text": "t", "html": f'<a href="{TARGET}">x</a>'}
     async with running(service.app) as client:
         made = await client.post("/api/emails/send", json=said, headers=service.bearer(tenant))
-        await eventually(lambda: service.mails.sent)
-        found = links_of(service.mails.sent[0])
+        await eventually(lambda: service.mails_to(to))
+        found = links_of(service.mails_to(to)[0])
         yield (
             client,
             Sent(made.json()["id"], found["open"][0], found["click"][0], found["unsubscribe"][0]),

@@ -206,8 +206,11 @@ def build_service(place: Place) -> MakeService:
 
 
 @pytest.fixture
-def make_service(build_service: MakeService, issuer: Issuer, auth: AuthService) -> MakeService:
-    """Make the service, with this test's issuer and auth-service."""
+def make_service(
+    build_service: MakeService, issuer: Issuer, auth: AuthService, place: Place
+) -> MakeService:
+    """Make the service, with this test's issuer and auth-service, and no mail of another test to send."""
+    place.rows("delete from shared.mail_queue")
     return partial(build_service, issuer, auth)
 
 

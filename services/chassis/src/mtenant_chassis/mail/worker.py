@@ -53,6 +53,11 @@ _CLAIM: Final = (
 _DONE: Final = "delete from shared.mail_queue where id = %s"
 _LATER: Final = "update shared.mail_queue set due_at = now() + %s where id = %s"
 _UNTRIED: Final = "update shared.mail_queue set attempts = attempts - 1 where id = %s"
+_GIVE_BACK: Final = (
+    "update shared.mail_queue q set due_at = now(), attempts = q.attempts - 1"
+    " from unnest(%s::uuid[], %s::integer[]) as mine (id, attempts)"
+    " where q.id = mine.id and q.attempts = mine.attempts"
+)
 _READ: Final = (
     "select recipient, subject, body_text, body_html, unsubscribe, message_id, created_at from mail_intents"
     " where id = %s and sent_at is null and failed_at is null"
@@ -190,9 +195,10 @@ class MailWorker:
         loop = asyncio.get_running_loop()
         end = loop.time() + LEASE.total_seconds() / 2
         claimed = await self._claim()
-        for one in claimed:
+        for number, one in enumerate(claimed):
             if self._stopping or loop.time() > end:
-                break  # its lease ends, and whoever claims it then sends it
+                await self._give_back(claimed[number:])
+                break
             try:
                 await self._handle(one)
             except Exception as exc:  # a database that hesitates must not hold up those behind it
@@ -266,6 +272,15 @@ class MailWorker:
             if noted.rows_affected and self._mailed is not None:
                 await self._mailed(tx, MailOutcome(one.id, error, one.attempts))
         await self._note(_DONE, [one.id])
+
+    async def _give_back(self, untried: list[_Claimed]) -> None:
+        """Let others send them now: for a restart of the service nobody should wait for a lease.
+
+        By the attempts a mail is left alone that is another's by now, our lease having run out.
+        """
+        await self._note(
+            _GIVE_BACK, [[one.id for one in untried], [one.attempts for one in untried]]
+        )
 
     async def _note(self, statement: str, params: list[object]) -> None:
         async with self._database.shared().transaction() as tx:
