@@ -49,8 +49,8 @@ class Mailer:
             raise TenantRequired(internal="a mail belongs to a tenant: use its transaction")
         intent = intent or uuid4()
         values = [intent, self._service, mail.to, mail.subject, mail.text, mail.html]
-        await tx.execute(_INTENT, [*values, self.message_id(intent), mail.unsubscribe])
-        await tx.execute(_QUEUE, [intent, self._service, tx.tenant])
+        await tx.queue(_INTENT, [*values, self.message_id(intent), mail.unsubscribe])
+        await tx.queue(_QUEUE, [intent, self._service, tx.tenant])
         tx.on_commit(self._wake)
         return intent
 
