@@ -10,6 +10,7 @@ import pytest
 from mtenant_chassis import Router, create_app, idempotent, requires
 from mtenant_chassis.tenancy import Tx
 from mtenant_chassis.testing import Issuer, Place, running
+from mtenant_errors import Unprocessable
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +84,27 @@ async def test_a_refusal_is_kept_and_what_was_written_before_it_is_not(
     assert count(place, acme) == 0
     assert count(place, acme, "audit_entries") == 0
     assert count(place, acme, "idempotency_keys") == 1
+
+
+async def test_a_kept_refusal_names_its_path_as_every_other_does(
+    place: Place, issuer: Issuer, acme: str
+) -> None:
+    router = Router(prefix="/api/notes")
+
+    @router.post("/{name}", dependencies=[requires("notes:write"), idempotent()])
+    async def refuse(name: str, tx: Tx) -> None:
+        raise Unprocessable
+
+    app = create_app(place.settings("note-service"), routers=[router], keys=issuer.keys)
+    async with running(app) as client:
+        member = issuer.bearer(acme, "member")
+        answers = [
+            await client.post("/api/notes/%1C%5D%C3%AB", headers={**member, **key})
+            for key in ({}, {"idempotency-key": "k1"}, {"idempotency-key": "k1"})
+        ]
+
+    assert [one.status_code for one in answers] == [422] * 3
+    assert {one.json()["instance"] for one in answers} == {"/api/notes/%1C%5D%C3%AB"}
 
 
 async def test_an_invalid_request_is_kept_too(

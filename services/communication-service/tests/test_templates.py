@@ -52,6 +52,8 @@ async def test_every_change_is_a_version_and_those_before_stay(
     assert (await client.get(url, headers=manager)).status_code == 404
     assert (await client.put(url, json=content(), headers=manager)).status_code == 404
     assert (await client.get(f"{url}/versions/1", headers=manager)).status_code == 200
+    archived = await client.post(f"{url}/preview", json={"version": 1}, headers=manager)
+    assert archived.status_code == 404  # with a version as without
     again = await client.post("/api/emails/templates", json=BODY, headers=manager)
     assert again.status_code == 201  # its key is free again
 
@@ -75,6 +77,8 @@ async def test_a_preview_says_what_a_mail_would_say_and_sends_none(
         f"{url}/preview", json={"values": {"name": "x"}, "version": 1}, headers=viewer
     )
     assert old.json()["text"] == "Dear x"
+    unknown = await client.post(f"{url}/preview", json={"version": 3}, headers=viewer)
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "VERSION_UNKNOWN")
     missing = await client.post(f"{url}/preview", json={}, headers=viewer)
     assert (missing.status_code, missing.json()["code"]) == (422, "VALUES_INVALID")
     absent = f"/api/emails/templates/{uuid4()}/preview"

@@ -84,7 +84,7 @@ async def _answer(exc: Exception, scope: Scope, send: Send) -> None:
     err = from_exception(exc)
     request_id = _request_id(scope)
     _log(err, exc, scope, request_id)
-    body = err.to_problem_json(instance=_instance(scope), request_id=request_id).encode("ascii")
+    body = err.to_problem_json(instance=instance_of(scope), request_id=request_id).encode("ascii")
     fields = {**err.to_headers(), "content-length": str(len(body))}
     await send(
         {
@@ -109,7 +109,12 @@ def _request_id(scope: Scope) -> str:
     return request_id
 
 
-def _instance(scope: Scope) -> str | None:
+def instance_of(scope: Scope) -> str | None:
+    """Return a problem's `instance`: the path as a URI reference, unless it is very long.
+
+    Args:
+        scope: Of the request.
+    """
     # Without the query: people put tokens there.
     path = scope["path"]
     return (

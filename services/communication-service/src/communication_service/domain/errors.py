@@ -23,6 +23,12 @@ class TemplateNotFound(NotFound):
     code, message = "TEMPLATE_NOT_FOUND", "there is no such template"
 
 
+class VersionUnknown(Unprocessable):
+    """The template is there, and has no such version."""
+
+    code, message = "VERSION_UNKNOWN", "the template has no such version"
+
+
 class EmailNotFound(NotFound):
     """There is none."""
 

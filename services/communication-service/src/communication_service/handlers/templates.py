@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from uuid import UUID
 
-from communication_service.domain.errors import TemplateNotFound, TemplateTaken
+from communication_service.domain.errors import TemplateNotFound, TemplateTaken, VersionUnknown
 from communication_service.domain.identity import new_id
 from communication_service.domain.template import Rendered, Source, Value, check, render
 from communication_service.queries import template as rows
@@ -98,16 +98,18 @@ class Templates:
     async def preview(
         self, on: Verbs, template: UUID, number: int | None, values: Mapping[str, Value]
     ) -> Rendered:
-        """Return what a mail would say; none is sent.
+        """Return what a mail of a template that is in use would say; none is sent.
 
         Raises:
             TemplateNotFound: There is none.
+            VersionUnknown: It has no such version.
             ValuesInvalid, RenderingFailed: There is nothing to say.
         """
-        if number is None:
-            found = await self.get(on, template)
-        else:
-            found = await self.version(on, template, number)
+        found: Template | None = await self.get(on, template)
+        if number is not None:
+            found = await rows.version(on, template, number)
+        if found is None:
+            raise VersionUnknown
         return await asyncio.to_thread(render, found.source, values)
 
     async def _lock(self, tx: Transaction, template: UUID, if_match: Condition) -> None:
