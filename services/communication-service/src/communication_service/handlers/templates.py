@@ -31,7 +31,7 @@ class Templates:
         return found
 
     async def version(self, on: Verbs, template: UUID, number: int) -> Template:
-        """Return a version, of an archived template, too: mails were made from it.
+        """Return a version; of an archived template none, whose mails have their texts themselves.
 
         Raises:
             TemplateNotFound: There is none.

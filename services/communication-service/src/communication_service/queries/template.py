@@ -16,7 +16,7 @@ from mtenant_database import Transaction, Verbs
 
 _COLUMNS: Final = (
     "t.id, t.key, t.name, v.version, v.subject, v.body_text, v.body_html, v.variables, v.created_by,"
-    " t.archived_at, t.created_at, v.created_at as updated_at"
+    " t.created_at, v.created_at as updated_at"
 )
 _NEWEST: Final = (
     f"select {_COLUMNS} from email_templates t"
@@ -27,6 +27,7 @@ _BY_KEY: Final = f"{_NEWEST} where t.key = %s and t.archived_at is null"
 _VERSION: Final = (
     f"select {_COLUMNS} from email_templates t"
     " join email_template_versions v on v.template_id = t.id where t.id = %s and v.version = %s"
+    " and t.archived_at is null"
 )
 _LIST: Final = (
     f"{_NEWEST} where t.archived_at is null and (%(key)s::text is null or t.key > %(key)s)"
@@ -70,7 +71,6 @@ class Template:
         body_html: Of mails, or None.
         variables: What may differ from mail to mail.
         created_by: Who wrote this version.
-        archived_at: When it went out of use.
         created_at: Since when there is the template.
         updated_at: Since when there is this version.
     """
@@ -84,7 +84,6 @@ class Template:
     body_html: str | None
     variables: Sequence[Mapping[str, Any]]
     created_by: str
-    archived_at: datetime | None
     created_at: datetime
     updated_at: datetime
 
@@ -106,7 +105,7 @@ async def by_key(on: Verbs, key: str) -> Template | None:
 
 
 async def version(on: Verbs, template: UUID, number: int) -> Template | None:
-    """Return a version, of a template that is archived, too."""
+    """Return a version of a template."""
     return await on.fetch_optional(_VERSION, [template, number], row=Template)
 
 

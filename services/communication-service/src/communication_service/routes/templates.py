@@ -77,14 +77,13 @@ class TemplateView(BaseModel):
     html: str | None
     variables: list[Variable]
     created_by: str = Field(description="who wrote this version")
-    archived_at: datetime | None
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, one: Template) -> TemplateView:
         """Return what may be seen of a version."""
-        same = ("id", "key", "name", "version", "subject", "created_by", "archived_at")
+        same = ("id", "key", "name", "version", "subject", "created_by")
         return cls(
             **{name: getattr(one, name) for name in same},
             text=one.body_text,
@@ -162,15 +161,14 @@ def templates_router() -> Router:
 
     @router.delete("/{template_id}", status_code=204, dependencies=[requires("templates:delete")])
     async def archive(template_id: UUID, tx: Tx, audit: Audit, if_match: IfMatch) -> None:
-        """Take a template out of use; its versions stay readable."""
+        """Take a template out of use, with all its versions; mails keep what they said."""
         await templates.archive(tx, audit, template_id, if_match)
 
     @router.get("/{template_id}/versions", dependencies=[requires("templates:read")])
     async def versions(template_id: UUID, tenant: Tenant, page: PageQuery) -> Page[TemplateView]:
         """List the versions of a template, newest first."""
         after = page.after(Number, of=("version", template_id))
-        if after is None:
-            await templates.version(tenant, template_id, 1)  # 404 where there is none
+        await templates.get(tenant, template_id)  # 404 where there is none
         found = await rows.versions(
             tenant, template_id, after=after[0] if after else None, limit=page.limit + 1
         )
