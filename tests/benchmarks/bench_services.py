@@ -19,6 +19,8 @@ from pathlib import Path
 
 from harness import Bound, Case, Comparison, report
 from load import Load
+from services_files import comparisons as of_files
+from services_files import people, rates
 
 from mtenant_devstack import Stack
 from mtenant_devstack.crm import Crm
@@ -113,7 +115,7 @@ def comparisons(
         return Case(name, lambda n: runner.run(load.send(n)))
 
     contacts = "contact-service"
-    Http(urls, token).upload(contacts, "/api/contacts/import", "people.csv", people())
+    Http(urls, token).upload(contacts, "/api/contacts/import", "people.csv", people(1000))
     found = Http(urls, token).get(contacts, "/api/contacts?limit=1")["items"][0]["id"]
     pairs = [
         ("the profile", "auth-service", PATH),
@@ -146,12 +148,6 @@ def comparisons(
     return [*made, create]
 
 
-def people(count: int = 1000) -> str:
-    """Return a file of contacts."""
-    lines = (f"Person{n},Example,person{n}@example.com" for n in range(count))
-    return "\n".join(["first_name,last_name,email", *lines])
-
-
 def main() -> int:
     """Run the suite; the exit status is 1 if a bound was missed."""
     with Stack(mode="durable") as stack, Crm(stack, stack.urls) as crm, asyncio.Runner() as runner:
@@ -165,9 +161,11 @@ def main() -> int:
             life = AsyncExitStack()
             try:
                 compared = comparisons(runner, life, {**urls, "peer": url}, acme.owner.token)
-                status = report("services", compared)
+                files = of_files(crm)
+                status = report("services", [*compared, *files])
             finally:
                 runner.run(life.aclose())
+            print("", *rates(files), sep="\n")
             print(f"\na login: {login(acme, urls) * 1e3:.1f} ms")
             print(f"memory of the peer: {memory(pid):.0f} MiB")
             for service in crm.services.values():

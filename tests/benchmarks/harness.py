@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 RESULTS = Path("build/bench")
 
@@ -48,6 +49,9 @@ class Comparison:
     seconds_a_turn: float = 0.02
     per_call: dict[str, float] = field(default_factory=dict, init=False)
     ratios: dict[Bound, list[float]] = field(default_factory=dict, init=False)
+    unit: ClassVar[str] = "us"
+    scale: ClassVar[float] = 1e6
+    """Of what is printed, per second or whatever else a sample is in."""
 
     def run(self) -> bool:
         """Time every case, print the table, and tell whether all bounds were met."""
@@ -61,7 +65,7 @@ class Comparison:
             for _ in range(self.rounds):
                 shuffle(order)
                 for case in order:
-                    samples[case.name].append(_time(case, turns[case.name]))
+                    samples[case.name].append(self._sample(case, turns[case.name]))
                 gc.collect(0)
         finally:
             gc.enable()
@@ -106,10 +110,13 @@ class Comparison:
             n = max(n * 2, int(n * self.seconds_a_turn / max(elapsed, 1e-6) / 2))
         return max(1, int(n * self.seconds_a_turn / elapsed))
 
+    def _sample(self, case: Case, turn: int) -> float:
+        return _time(case, turn)
+
     def _print(self) -> None:
         print(f"\n{self.title}")
         for name, seconds in sorted(self.per_call.items(), key=lambda item: item[1]):
-            print(f"  {name:<44}{seconds * 1e6:>11.3f} us")
+            print(f"  {name:<44}{seconds * self.scale:>11.3f} {self.unit}")
         for bound, ratios in self.ratios.items():
             low, middle, high = statistics.quantiles(ratios, n=4)
             verdict = "ok" if self.met(bound) else "MISSED"

@@ -23,6 +23,7 @@ from mtenant_events import (
     EventBus,
     EventsConfig,
     EventsUnavailable,
+    Permanent,
     Subscriptions,
     event_type,
 )
@@ -93,6 +94,11 @@ def config(nats_url: str) -> EventsConfig:
 
 
 Make = Callable[..., App]
+WAITING = {
+    "events_outbox_pending",
+    "events_outbox_failing",
+    "events_outbox_oldest_age_seconds",
+}
 
 
 @pytest.fixture
@@ -201,6 +207,53 @@ async def test_without_nats_writes_work_and_their_events_wait_and_then_travel(
                 await eventually(lambda before=before: len(titles(own, tenant)) == before + 5)
                 await asyncio.to_thread(stack.nats.kill)
             await asyncio.to_thread(stack.nats.start)
+
+
+async def numbers(client: Any) -> dict[str, float]:
+    """Return what `/metrics` tells of events."""
+    text = (await client.get("/metrics")).text
+    lines = [line.split() for line in text.splitlines() if line.startswith("events_")]
+    return {name: float(value) for name, value in lines}
+
+
+async def test_metrics_tell_what_waits_and_what_was_given_up(
+    *,
+    make: Make,
+    config: EventsConfig,
+    postgres_dsn: str,
+    unused_port: int,
+    issuer: Issuer,
+    eventually: Any,
+    monkeypatch: Any,
+) -> None:
+    monkeypatch.setattr("mtenant_chassis.tally.AGE", 0.0)
+    own = await asyncio.to_thread(Place.make, postgres_dsn)
+    tenant = await own.new_tenant()
+    subs = Subscriptions()
+
+    @subs.on(PenFilled, name="refuse_pens")
+    async def refuse_pens(event: Event[PenFilled]) -> None:
+        raise Permanent("no")
+
+    member = issuer.bearer(tenant, "member")
+    away = EventsConfig(**{**vars(config), "url": Secret(f"nats://127.0.0.1:{unused_port}")})
+    async with running(make(at=own, config=away)) as client:
+        assert await numbers(client) == dict.fromkeys(WAITING, 0.0)
+        for pen in ("blue", "red"):
+            await client.post(f"/api/pens/{pen}", headers=member)
+        told = await numbers(client)
+        assert set(told) == WAITING
+        assert told["events_outbox_pending"] == 2
+        assert told["events_outbox_oldest_age_seconds"] > 0
+    app = make("pen-service", subs, at=own)
+    async with running(app) as client:
+        await eventually(lambda: waiting(own, tenant) == 0)
+        async with asyncio.timeout(30):
+            while (told := await numbers(client)).get("events_dead_letters") != 2:
+                await asyncio.sleep(0.01)
+        assert told == {**dict.fromkeys(WAITING, 0.0), "events_dead_letters": 2}
+        own.rows("drop schema eventing cascade")
+        assert await numbers(client) == {"events_dead_letters": 2}
 
 
 async def test_a_handler_that_fails_is_called_again_and_its_effect_is_there_once(

@@ -19,7 +19,9 @@ import httpx2 as httpx
 import pytest
 from openapi_spec_validator import validate
 
+from mtenant_chassis import main
 from mtenant_chassis.testing import Issuer, Place, serving
+from mtenant_config import ConfigError
 
 pytestmark = pytest.mark.anyio
 DEADLINE = 30.0
@@ -234,6 +236,28 @@ def test_settings_that_are_wrong_are_all_told_at_once_and_no_secret_is(
     assert "MAX_BODY" in err
     assert "Traceback" not in err
     assert "hunter2" not in out + err
+
+
+def test_a_command_of_the_service_itself_is_run_and_listed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> int:
+        raise ConfigError([])
+
+    def run(*arguments: str) -> int:
+        return main(
+            "pen-service",
+            lambda settings: pytest.fail("no app is needed"),
+            port=8999,
+            version="1.2.3",
+            commands={"sharpen": lambda: 7, "fail": fail},
+            arguments=arguments,
+        )
+
+    assert (run("sharpen"), run("fail")) == (7, 2)
+    with pytest.raises(SystemExit):
+        run("--help")
+    assert "{serve,migrate,openapi,sharpen,fail}" in capsys.readouterr().out
 
 
 def test_the_document_needs_no_server(program: Path, environ: dict[str, str]) -> None:

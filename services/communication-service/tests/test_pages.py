@@ -61,17 +61,18 @@ async def test_a_cursor_that_was_made_up_is_refused_and_never_a_fault(
     assert (answer.status_code, answer.json()["code"]) == (400, "CURSOR_INVALID")
 
 
-ROWS = 10_000
-
-
-@pytest.fixture(scope="module")
-def large(place: Place) -> Iterator[psycopg.Connection[Any]]:
+@pytest.fixture(
+    scope="module",
+    params=[10_000, pytest.param(100_000, marks=pytest.mark.slow)],
+    ids=lambda rows: f"{rows:,} rows",
+)
+def large(place: Place, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
     """A tenant with many rows, and a connection that sees them."""
     tenant = place.tenant()
     options = f"-c search_path=tenant_{tenant} -c jit=off"
     with psycopg.connect(place.admin, autocommit=True, options=options) as conn:
         day = "timestamptz '2026-01-01' + n * interval '1 minute'"
-        numbers = f"from generate_series(1, {ROWS}) n"
+        numbers = f"from generate_series(1, {request.param}) n"
         for statement in (
             "insert into emails (id, status, recipient, subject, body_text, transactional, tracked,"
             " created_by, contact_id, deal_id, created_at, sent_at) select gen_random_uuid(), 'sent',"

@@ -85,6 +85,7 @@ async def test_a_transaction_of_a_tenant_sees_and_changes_its_own_rows_only(
         seen = await handle.fetch_all("select tenant from shared.invitations")
         assert seen == ([] if who == "owner" else [(mine,)])
         assert await handle.fetch_all("select tenant from shared.registrations") == []
+        assert await handle.fetch_all("select tenant from shared.subdomains") == []
         changed = await handle.execute("update shared.organizations set name = 'mine'")
         assert changed.rows_affected == (0 if who == "owner" else 1)
         assert (await handle.execute("delete from shared.subdomains")).rows_affected == 0

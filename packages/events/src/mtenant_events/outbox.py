@@ -14,6 +14,7 @@ from mtenant_events.config import EventsConfig
 from mtenant_events.context import event_of
 from mtenant_events.event import Event, Key
 from mtenant_events.store.errors import TransactionRequired
+from mtenant_events.store.status import RELAY, STATUS, OutboxStatus
 
 _LONGEST_KEY: Final = 512  # bytes; it has to fit into an index
 _ADD: Final = (
@@ -100,6 +101,20 @@ class Outbox:
         if self._wake is not None:
             _hint(tx, self._wake)
         return added
+
+    async def status(self, tx: Executor) -> OutboxStatus:
+        """Count what waits, of all tenants. It reads every row.
+
+        Args:
+            tx: An open transaction, which sees every tenant's rows from then on: best one of no tenant.
+
+        Raises:
+            TransactionRequired: `tx` is no open transaction.
+        """
+        _tenant_of(tx)
+        await tx.execute(RELAY)
+        (row,) = await tx.fetch_all(STATUS)
+        return OutboxStatus(*row)
 
 
 def _hint(tx: Executor, wake: Wake) -> None:

@@ -54,6 +54,24 @@ def test_an_event_waits_when_its_transaction_has_committed(place: Any) -> None:
     asyncio.run(main())
 
 
+def test_what_waits_of_all_tenants_is_counted_in_a_transaction(place: Any) -> None:
+    async def main() -> None:
+        outbox = Outbox(CONFIG)
+        for tenant in ("acme", "globex"):
+            async with _transaction(place, tenant) as tx:
+                await outbox.add(tx, _event(tenant=tenant), key=tenant)
+        place.run("update eventing.outbox set delayed_until = now() where key = 'acme'")
+        async with _transaction(place, None) as tx:
+            status = await outbox.status(tx)
+        assert (status.pending, status.failed) == (2, 1)
+        assert status.oldest_age > 0
+        async with await psycopg.AsyncConnection.connect(place.app) as conn:
+            with pytest.raises(TransactionRequired):
+                await outbox.status(conn)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+
+
 def test_an_event_of_a_transaction_that_rolls_back_is_gone(place: Any) -> None:
     async def main() -> None:
         async with _transaction(place) as tx:

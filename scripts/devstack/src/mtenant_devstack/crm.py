@@ -12,8 +12,9 @@ from typing import Self
 from urllib.parse import quote, urlsplit
 
 from mtenant_devstack.errors import DevstackError
-from mtenant_devstack.ports import LOOPBACK
-from mtenant_devstack.service import PROGRAMS, Service, installed, plain_environment
+from mtenant_devstack.gateway import Gateway
+from mtenant_devstack.ports import LOOPBACK, free_port
+from mtenant_devstack.service import PROGRAMS, Program, Service, installed, plain_environment
 from mtenant_devstack.stack import Stack
 
 MIGRATE_TIMEOUT = 120.0  # seconds
@@ -37,23 +38,29 @@ class Crm:
     Args:
         stack: an open stack; the services end with it at the latest.
         urls: DATABASE_URL, of a role that may make databases and roles; NATS_URL and REDIS_URL.
+        copies: how many processes of each service run, behind one address.
 
     Attributes:
-        services: the running services, by name.
+        services: the running services, by name; of several processes the first.
+        others: the further processes.
+        gateways: what stands before several processes, by name of the service.
         mails: the directory that every mail is written to instead of being sent.
         nats_url: where their events pass.
         owner: the URL of the database, as the role that owns it.
         app: the same as the role of the services.
     """
 
-    def __init__(self, stack: Stack, urls: Mapping[str, str]) -> None:
+    def __init__(self, stack: Stack, urls: Mapping[str, str], *, copies: int = 1) -> None:
         self._stack = stack
+        self._copies = copies
         self._urls = urls
         self._database = f"crm_{secrets.token_hex(4)}"
         self._password = secrets.token_urlsafe(24)
         self._ports = {program.name: program.free_port() for program in installed()}
         self._made = False
         self.services: dict[str, Service] = {}
+        self.others: list[Service] = []
+        self.gateways: dict[str, Gateway] = {}
         self.nats_url = urls["NATS_URL"]
         self.mails = stack.directory / "mails"
         self.owner, self.app = self._as("owner"), self._as("app")
@@ -82,22 +89,36 @@ class Crm:
         for program in installed():  # in turn: the first makes what all of them stand on
             env = {**settings[program.name], "DATABASE_URL": self.owner}
             self._stack.run(program.command("migrate"), env=env, seconds=MIGRATE_TIMEOUT)
-        self.services = {
-            program.name: self._stack.service(
-                program, settings[program.name], self._ports[program.name]
-            )
-            for program in installed()
-        }
-        _at_once(service.start for service in self.services.values())
+        for program in installed():
+            self._prepare(program, settings[program.name])
+        _at_once(service.start for service in [*self.services.values(), *self.others])
 
     def close(self) -> None:
         """Stop the services politely, and remove their database."""
-        services, self.services = self.services, {}
+        services, self.services, self.others = [*self.services.values(), *self.others], {}, []
         with suppress(DevstackError):  # a stack that is closed has stopped them
-            _at_once(service.stop for service in services.values())
+            _at_once(service.stop for service in services)
+        for gateway in self.gateways.values():
+            gateway.close()
         if self._made and not self._stack.postgres.started:
             # Ours goes with everything in it; one that was there before is left as it was.
             self._administer(self._unmaking())
+
+    def _prepare(self, program: Program, settings: Mapping[str, str]) -> None:
+        """Make a service's processes, which are not started yet, and open what stands before them."""
+        at = self._ports[program.name]
+        if self._copies == 1:
+            self.services[program.name] = self._stack.service(program, settings, at)
+            return
+        ports = [free_port() for _ in range(self._copies)]
+        self.gateways[program.name] = gateway = Gateway(at, ports)
+        gateway.open()
+        first, *others = [
+            self._stack.service(program, settings, port, gateway=at, number=number)
+            for number, port in enumerate(ports, 1)
+        ]
+        self.services[program.name] = first
+        self.others += others
 
     def _settings(self) -> dict[str, dict[str, str]]:
         """Return the environment of each service, but for its port."""

@@ -83,13 +83,23 @@ class Service(Server):
         program: what runs.
         environment: its settings, but for PORT.
         port: where it listens.
+        gateway: the port where it is called, if that is another one.
+        number: which of several processes of the program it is.
     """
 
     def __init__(
-        self, place: Place, program: Program, environment: Mapping[str, str], port: int
+        self,
+        place: Place,
+        program: Program,
+        environment: Mapping[str, str],
+        port: int,
+        *,
+        gateway: int | None = None,
+        number: int = 1,
     ) -> None:
         super().__init__(place, port)
-        self.name = self.title = program.name
+        self.name = self.title = program.name if number == 1 else f"{program.name}-{number}"
+        self._gateway = gateway
         self.variable = program.variable
         self._what = program
         self._settings = environment
@@ -97,7 +107,7 @@ class Service(Server):
     @property
     def url(self) -> str:
         """The URL that its paths are appended to."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"http://{LOOPBACK}:{self._gateway or self.port}"
 
     def _find_program(self) -> Path:
         return Path(sys.executable)

@@ -166,18 +166,28 @@ class Stack:
         log = self.directory / "run.log"
         self._client.run(argv, seconds=seconds, cwd=Path.cwd(), env=env, log=log)
 
-    def service(self, program: Program, settings: Mapping[str, str], port: int) -> Service:
+    def service(
+        self,
+        program: Program,
+        settings: Mapping[str, str],
+        port: int,
+        *,
+        gateway: int | None = None,
+        number: int = 1,
+    ) -> Service:
         """Return a service to start; it runs as the caller, and ends with the stack.
 
         Args:
             program: what runs.
             settings: its whole environment, but for PORT.
             port: where it listens.
+            gateway: the port where it is called, if that is another one.
+            number: which of several processes of the program it is.
         """
         if self._client is None:
             raise DevstackError("the stack is not open: use it in a `with` block")
         place = Place(self._client, self.directory, None, self._mode, None)
-        return Service(place, program, settings, port)
+        return Service(place, program, settings, port, gateway=gateway, number=number)
 
     def close(self) -> None:
         """Stop the servers and remove the directories. The second time nothing happens."""

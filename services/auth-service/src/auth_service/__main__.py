@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,7 +12,6 @@ from auth_service.handlers.signing_keys import replace_keys
 from auth_service.settings import AuthServiceSettings
 from auth_service.tenants import CALLEE
 from mtenant_chassis import main as serve
-from mtenant_config import ConfigError
 from mtenant_database import Database
 
 VERSION: Final = "0.1.0"
@@ -22,26 +20,24 @@ PORT: Final = 8080
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit status: 0, or 2 for settings that are wrong."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        if given == ["replace-keys"]:
-            print(f"new signing key: {asyncio.run(_replace())}")
-            return 0
-        return serve(
-            "auth-service",
-            create,
-            port=PORT,
-            version=VERSION,
-            migrations=MIGRATIONS,
-            calls=[CALLEE],
-            arguments=given,
-        )
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return serve(
+        "auth-service",
+        create,
+        port=PORT,
+        version=VERSION,
+        migrations=MIGRATIONS,
+        calls=[CALLEE],
+        commands={"replace-keys": _replace},
+        arguments=arguments,
+    )
 
 
-async def _replace() -> str:
+def _replace() -> int:
+    print(f"new signing key: {asyncio.run(_new_key())}")
+    return 0
+
+
+async def _new_key() -> str:
     seal = Seal(AuthServiceSettings.from_environ().key_for("signing keys"))
     async with Database.from_env() as database:
         return await replace_keys(database.shared(), seal)

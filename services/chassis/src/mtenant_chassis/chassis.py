@@ -23,6 +23,7 @@ from mtenant_chassis.metrics import RequestMetrics
 from mtenant_chassis.migrate import deploy
 from mtenant_chassis.ratelimit import RateLimiter
 from mtenant_chassis.settings import Settings
+from mtenant_chassis.tally import Tally
 from mtenant_database import Database, HealthStatus, Tenant, Transaction
 from mtenant_logger import get_logger, log_context
 
@@ -91,6 +92,8 @@ class Chassis:
         self.mailer = Mailer(settings.service, domain=domain, wake=self._wake)
         self.metrics.expose("the database", self._database_numbers)
         self.metrics.expose("the cache", lambda: self._open.cache.numbers() if self._open else {})
+        self._tally = Tally(self._count_events)
+        self.metrics.expose("the events", lambda: self._tally.numbers)
 
     @property
     def database(self) -> Database:
@@ -143,6 +146,11 @@ class Chassis:
             KeyError: The settings have no URL for it: name it in `calls=`.
         """
         return self._running.clients[name]
+
+    async def count(self) -> None:
+        """Bring those of `metrics` up to date that have to be asked for."""
+        if self._open is not None:
+            await self._tally.refresh()
 
     def drain(self) -> None:
         """Say by `/ready` that no more requests should come; those that come are still answered."""
@@ -197,6 +205,7 @@ class Chassis:
         if parts.events is not None:
             self._open.events = events = await stack.enter_async_context(parts.events(self))
             self.health.probes["events"] = events.healthy
+            stack.push_async_callback(self._tally.close)
         await self._open_clients(stack, self._open)
         await self._open_mail(stack, database)
         if self._open.events is not None:
@@ -254,6 +263,10 @@ class Chassis:
 
     async def _check_database(self) -> HealthStatus:
         return await self._running.database.health_check()
+
+    async def _count_events(self) -> dict[str, int | float]:
+        events = self._running.events
+        return {} if events is None else await events.numbers()
 
     def _database_numbers(self) -> dict[str, int | float]:
         return self._open.database.metrics.snapshot().to_dict() if self._open else {}

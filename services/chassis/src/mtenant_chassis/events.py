@@ -44,6 +44,10 @@ class Events(Protocol):
         """Tell whether events travel at the moment; they wait in the outbox while they do not."""
         ...
 
+    async def numbers(self) -> dict[str, int | float]:
+        """Count what waits and what was given up, for `/metrics`; what cannot be counted is left out."""
+        ...
+
     async def forget(self, tenant: str) -> None:
         """Delete what has been published of a tenant for good, read or not.
 

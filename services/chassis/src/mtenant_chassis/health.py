@@ -247,7 +247,9 @@ def _add_details(router: Router) -> None:
     )
     async def metrics(request: Request) -> Response:
         """Tell the numbers, for Prometheus."""
-        return Response(_chassis(request).metrics.render(), media_type=CONTENT_TYPE)
+        chassis = _chassis(request)
+        await chassis.count()
+        return Response(chassis.metrics.render(), media_type=CONTENT_TYPE)
 
 
 async def _health(chassis: Chassis) -> Health:

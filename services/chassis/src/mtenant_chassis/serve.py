@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from socket import socket
 from types import FrameType
@@ -102,6 +102,7 @@ def main(
     version: str,
     migrations: Path | None = None,
     calls: Iterable[str] = ("auth-service",),
+    commands: Mapping[str, Callable[[], int]] | None = None,
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Be the command `python -m <name>_service`: serve, `migrate`, or print the `openapi` document.
@@ -113,6 +114,7 @@ def main(
         version: Its version.
         migrations: Its folder of migrations.
         calls: The services that it calls.
+        commands: What it can do besides, by name: each returns the exit status, or raises ConfigError.
         arguments: Instead of the command line's.
 
     Returns:
@@ -120,10 +122,13 @@ def main(
         1 if it was aborted, 3 if some tenants failed.
     """
     parser = argparse.ArgumentParser(prog=service, description=f"{service} {version}")
-    commands = ["serve", "migrate", "openapi"]
-    parser.add_argument("command", nargs="?", choices=commands, default="serve")
+    own = dict(commands or {})
+    choices = ["serve", "migrate", "openapi", *own]
+    parser.add_argument("command", nargs="?", choices=choices, default="serve")
     command = parser.parse_args(arguments).command
     try:
+        if command in own:
+            return own[command]()
         if command == "migrate":  # it calls nobody, and needs no secret but the database's
             settings = Settings.from_env(service, port=port, version=version, calls=())
             return _migrate(settings, LoggerConfig.from_env(service), migrations)

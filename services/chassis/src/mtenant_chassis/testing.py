@@ -144,6 +144,10 @@ class RecordingEvents:
         """Return True."""
         return True
 
+    async def numbers(self) -> dict[str, int | float]:
+        """Return none: nothing waits."""
+        return {}
+
     async def forget(self, tenant: str) -> None:
         """Note whose."""
         self.forgotten.append(tenant)

@@ -13,7 +13,8 @@ from psycopg import AsyncConnection, AsyncCursor, Notify
 
 from mtenant_events.store import statements
 from mtenant_events.store.fault import translated
-from mtenant_events.store.row import Batch, Failure, OutboxStatus, Row
+from mtenant_events.store.row import Batch, Failure, Row
+from mtenant_events.store.status import RELAY, STATUS, OutboxStatus
 
 _ROW: Final = 8  # columns of a row; the next tells whether its tenant has used up its share
 
@@ -109,8 +110,8 @@ class OutboxQueue:
             OutboxUnavailable: The connection is lost.
         """
         async with translated(), self._connected.transaction():
-            await self._connected.execute(statements.RELAY)
-            return OutboxStatus(*await _only(await self._connected.execute(statements.STATUS)))
+            await self._connected.execute(RELAY)
+            return OutboxStatus(*await _only(await self._connected.execute(STATUS)))
 
     @contextmanager
     def listening(self, wake: Callable[[], object]) -> Iterator[None]:

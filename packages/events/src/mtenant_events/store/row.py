@@ -59,18 +59,3 @@ class Batch:
     rows: tuple[Row, ...]
     more: bool
     lag: float
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxStatus:
-    """How the outbox stands.
-
-    Attributes:
-        pending: How many rows wait.
-        failed: How many of them could not be published at least once.
-        oldest_age: The age of the oldest in seconds; 0.0 if none waits.
-    """
-
-    pending: int
-    failed: int
-    oldest_age: float

@@ -102,15 +102,6 @@ _DELAY: Final = sql.SQL(
     " FROM (VALUES {rows}) f (place, id, error, seconds) WHERE o.ctid = f.place AND o.id = f.id"
 )
 
-STATUS: Final = (
-    "SELECT count(*), count(*) FILTER (WHERE delayed_until IS NOT NULL),"
-    " coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM eventing.outbox"
-)
-"""How many rows wait, how many of them have failed before, and the age of the oldest in seconds."""
-
-RELAY: Final = "SELECT set_config('mtenant.relay', 'on', true)"
-"""What row level security lets see rows, for the transaction."""
-
 
 def take(size: int, first: int) -> sql.Composed:
     """Return the statements that begin a batch; the last two tell what was claimed, and the rows.

@@ -98,6 +98,12 @@ class Registrar:
             raise RegistrationNotFound
         return found
 
+    async def is_free(self, subdomain: str) -> bool:
+        """Tell whether nobody has a subdomain."""
+        async with self._shared.transaction() as tx:
+            await registrations.admit(tx)
+            return await registrations.is_free(tx, subdomain)
+
     async def take_over(self) -> bool:
         """Work on one registration that waits for somebody; tell whether there was one."""
         async with self._shared.transaction() as tx:

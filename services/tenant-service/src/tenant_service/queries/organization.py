@@ -28,10 +28,6 @@ _FIND: Final = (
     "select id from shared.organizations where subdomain = %s"
     " and status not in ('provisioning', 'deleting')"
 )
-_IS_FREE: Final = (
-    "select not exists (select from shared.subdomains where name = %s"
-    " and (held_until is null or held_until > now()))"
-)
 _CHANGE: Final[dict[str, str]] = {
     name: f"update shared.organizations set {name} = %s, updated_at = now(), version = version + 1"
     f" where id = %s returning {_COLUMNS}"
@@ -75,11 +71,6 @@ async def find(on: Verbs, subdomain: str) -> str | None:
     """Return the id of the one that is found at a subdomain."""
     row = await on.fetch_optional(_FIND, [subdomain])
     return None if row is None else str(row[0])
-
-
-async def is_free(on: Verbs, subdomain: str) -> bool:
-    """Tell whether nobody has a name."""
-    return bool(await on.fetch_value(_IS_FREE, [subdomain]))
 
 
 async def change(tx: Transaction, tenant: str, what: Change, value: str) -> Organization:

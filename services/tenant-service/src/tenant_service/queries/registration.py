@@ -22,6 +22,10 @@ _COLUMNS: Final = (
     " attempt, created_at, lease_until"
 )
 _ADMIT: Final = "select set_config('mtenant.registrar', 'on', true)"
+_IS_FREE: Final = (
+    "select not exists (select from shared.subdomains where name = %s"
+    " and (held_until is null or held_until > now()))"
+)
 _TAKE: Final = (
     "insert into shared.subdomains (name, tenant) values (%s, %s) on conflict (name) do update set"
     " tenant = excluded.tenant, held_until = null"
@@ -72,6 +76,11 @@ _FORGET_NAMES: Final = "delete from shared.subdomains where held_until < now()"
 async def admit(tx: Transaction) -> None:
     """Let the transaction see and change the rows of tenants that are not there yet."""
     await tx.execute(_ADMIT)
+
+
+async def is_free(tx: Transaction, subdomain: str) -> bool:
+    """Tell whether nobody has a name."""
+    return bool(await tx.fetch_value(_IS_FREE, [subdomain]))
 
 
 async def take_name(tx: Transaction, subdomain: str, tenant: str) -> bool:

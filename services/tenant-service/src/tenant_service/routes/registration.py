@@ -22,7 +22,6 @@ from tenant_service.domain.person import Email, Name, NewPassword
 from tenant_service.domain.registration import Application, Owner, Registration
 from tenant_service.domain.subdomain import Subdomain, is_reserved
 from tenant_service.handlers.registration import Registrar
-from tenant_service.queries import organization as organizations
 from tenant_service.settings import TenantServiceSettings
 
 REGISTER = RateLimit("register", most=30, seconds=3600)
@@ -157,7 +156,7 @@ def registration_router(own: TenantServiceSettings) -> Router:
         """Tell whether a subdomain is to be had; only registering takes it."""
         if is_reserved(subdomain):
             return Availability(subdomain=subdomain, available=False, reason="reserved")
-        free = await organizations.is_free(chassis.database.shared(), subdomain)
+        free = await Registrar(chassis, own).is_free(subdomain)
         return Availability(subdomain=subdomain, available=free, reason=None if free else "taken")
 
     return router

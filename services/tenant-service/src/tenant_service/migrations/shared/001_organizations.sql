@@ -39,8 +39,7 @@ CREATE INDEX subdomains_tenant ON subdomains (tenant);
 
 ALTER TABLE subdomains ENABLE ROW LEVEL SECURITY;
 ALTER TABLE subdomains FORCE ROW LEVEL SECURITY;
-CREATE POLICY subdomains_find ON subdomains FOR SELECT USING (true);
-CREATE POLICY subdomains_change ON subdomains
+CREATE POLICY subdomains_all ON subdomains
     USING (current_setting('mtenant.registrar', true) = 'on');
 
 CREATE TABLE registrations (
