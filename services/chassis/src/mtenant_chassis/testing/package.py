@@ -9,12 +9,17 @@ from types import ModuleType
 
 
 def public_names(package: ModuleType) -> list[str]:
-    """Return the names that a package has and does not hide, sorted; modules are not among them."""
-    return sorted(
+    """Return the names that a package has and does not hide; modules are not among them.
+
+    Returns:
+        The names in the order that `__all__` should have: constants first.
+    """
+    found = [
         name
         for name, value in vars(package).items()
         if not name.startswith("_") and not isinstance(value, ModuleType)
-    )
+    ]
+    return sorted(found, key=lambda name: (not name.isupper(), name))
 
 
 def names_above(package: ModuleType, layer: str, above: Iterable[str]) -> list[str]:
