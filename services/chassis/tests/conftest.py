@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -38,10 +36,8 @@ from mtenant_chassis import (
     set_etag,
     set_static,
 )
-from mtenant_chassis.testing import Issuer, Place
+from mtenant_chassis.testing import Issuer, Place, eventually
 from mtenant_errors import Conflict, NotFound, TooManyRequests, Unprocessable
-
-DEADLINE = 30.0  # seconds; only a test that fails waits so long
 
 
 @pytest.fixture(scope="session")
@@ -236,20 +232,10 @@ def notes_app(place: Place, issuer: Issuer) -> MakeApp:
     return make
 
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
-
-
-@pytest.fixture
-def eventually() -> Eventually:
+@pytest.fixture(name="eventually")
+def _eventually() -> Any:
     """Wait until a predicate holds, and fail if it does not in time."""
-
-    async def wait(predicate: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not predicate():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            await asyncio.sleep(0.005)
-
-    return wait
+    return eventually
 
 
 @pytest.fixture
