@@ -14,7 +14,7 @@ _NO_TABLE: Final = re.compile(
 _NAMED_HERE: Final = re.compile(r"\b(\w+)(?: \([^()]*\))? as (?:not )?(?:materialized )?\(")
 _WRITTEN: Final = re.compile(r"\b(?:insert into|update|copy) ([a-z_.]+)")
 # What makes rows is followed by a parenthesis, and no table.
-_READ: Final = re.compile(r"\b(?:from|join) (?:only |lateral )?([a-z_.]+)\b(?! ?\()")
+_READ: Final = re.compile(r"\b(?:from|join) (?:only |lateral )?+([a-z_.]+)\b(?! ?\()")
 
 
 def tables_named(module: ModuleType) -> set[str]:
