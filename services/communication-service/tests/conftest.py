@@ -237,7 +237,7 @@ def run() -> Run:
     return running
 
 
-@pytest.fixture(name="eventually")
+@pytest.fixture(name="eventually", scope="session")
 def _eventually() -> Any:
     """Wait until a predicate holds, and fail if it does not in time."""
     return eventually

@@ -217,7 +217,7 @@ async def client(standing: Client, place: Place) -> Client:
     return standing.of(await place.new_tenant())
 
 
-@pytest.fixture(name="eventually")
+@pytest.fixture(name="eventually", scope="session")
 def _eventually() -> Any:
     """Wait until a predicate holds, and fail if it does not in time."""
     return eventually
