@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import httpx2 as httpx
@@ -15,13 +13,12 @@ import auth_service
 from auth_service.app import MIGRATIONS as ACCOUNTS
 from mtenant_chassis import AuthSettings
 from mtenant_chassis.mail import MemoryTransport
-from mtenant_chassis.testing import Place, RecordingEvents, running
+from mtenant_chassis.testing import Place, RecordingEvents, eventually, running
 from mtenant_config import ByteSize, Secret
 from tenant_service import MIGRATIONS, TenantServiceSettings, create
 
 pytestmark = pytest.mark.anyio
 SECRET = "a-secret-of-tenant-service"
-DEADLINE = 30.0  # seconds; only a test that fails waits so long
 PASSWORD = "correct horse battery staple"
 
 
@@ -43,12 +40,6 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 def both(postgres_dsn: str) -> Place:
     return Place.make(postgres_dsn, {"auth": ACCOUNTS, "tenant": MIGRATIONS})
-
-
-async def eventually(predicate: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not predicate():
-            await asyncio.sleep(0.01)
 
 
 async def test_an_organization_registers_logs_in_invites_and_is_joined(

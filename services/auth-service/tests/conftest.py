@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import time
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,10 +19,9 @@ from auth_service import AuthServiceSettings, create
 from auth_service.app import MIGRATIONS
 from mtenant_chassis import App
 from mtenant_chassis.mail import MemoryTransport
-from mtenant_chassis.testing import Place, RecordingEvents, running
+from mtenant_chassis.testing import Place, RecordingEvents, eventually, running
 from mtenant_config import ByteSize, Secret
 
-DEADLINE = 30.0  # seconds; only a test that fails waits so long
 PASSWORD: Final = "correct horse battery staple"
 SECRET: Final = "a secret of the tests, of 32 characters or more"
 SERVICE_SECRET: Final = "a-secret-of-tenant-service"
@@ -209,14 +206,6 @@ class World:
         ]
 
 
-async def eventually(predicate: Callable[[], object]) -> None:
-    """Wait until a predicate holds, and fail if it does not in time."""
-    deadline = time.monotonic() + DEADLINE
-    while not predicate():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.005)
-
-
 MakeWorld = Callable[..., Any]
 
 
@@ -296,9 +285,7 @@ async def standing(build_world: MakeWorld) -> AsyncIterator[World]:
         yield made
 
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
-
-
 @pytest.fixture(name="eventually")
-def _eventually() -> Eventually:
+def _eventually() -> Any:
+    """Wait until a predicate holds, and fail if it does not in time."""
     return eventually

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ from openapi_spec_validator import validate
 from auth_service import AuthServiceSettings, create
 from mtenant_chassis import AccessToken, Settings
 from mtenant_chassis.auth import ROLES, permits
+from mtenant_chassis.testing import Operation, operations, seen
 from mtenant_database import DatabaseConfig
 
 pytestmark = pytest.mark.anyio
@@ -54,83 +54,39 @@ PUBLIC = {
 }
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One operation of the document."""
-
-    method: str
-    path: str
-    permission: str | None
-    public: bool
-    services: bool
-    schema: str | None
-
-    @property
-    def parameters(self) -> list[str]:
-        return re.findall(r"\{(\w+)\}", self.path)
-
-    def at(self, name: str) -> str:
-        return re.sub(r"\{\w+\}", name, self.path)
-
-    def body(self) -> dict[str, Any]:
-        if self.path in FORMS:
-            return {"data": FORMS[self.path]}
-        return {} if self.schema is None else {"json": BODIES[self.schema]}
+APP = create(
+    Settings(service="auth-service", environment="dev", database=DatabaseConfig(name="crm")),
+    AuthServiceSettings(),
+)
+OPERATIONS = operations(APP, "/")
+CLOSED = [one for one in OPERATIONS if not one.is_public]
 
 
-def document() -> dict[str, Any]:
-    settings = Settings(
-        service="auth-service", environment="dev", database=DatabaseConfig(name="crm")
-    )
-    return create(settings, AuthServiceSettings()).openapi()
-
-
-def operations() -> list[Operation]:
-    found = []
-    for path, methods in document()["paths"].items():
-        for method, said in methods.items():
-            content = said.get("requestBody", {}).get("content", {})
-            reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
-            found.append(
-                Operation(
-                    method.upper(),
-                    path,
-                    said.get("x-permission"),
-                    said["security"] == [],
-                    said.get("x-callers") == "services",
-                    reference.rpartition("/")[2] or None,
-                )
-            )
-    return found
-
-
-OPERATIONS = operations()
-CLOSED = [one for one in OPERATIONS if not one.public]
-
-
-def name_of(operation: Operation) -> str:
-    return f"{operation.method} {operation.path}"
+def asked(operation: Operation) -> dict[str, Any]:
+    if operation.path in FORMS:
+        return {"data": FORMS[operation.path]}
+    return {} if operation.schema is None else {"json": BODIES[operation.schema]}
 
 
 async def ask(
     standing: Any, operation: Operation, headers: dict[str, str], name: str | None = None
 ) -> Any:
-    url = operation.at(name or str(uuid4()))
-    return await standing.http.request(operation.method, url, headers=headers, **operation.body())
+    url = operation.url(name or str(uuid4()))
+    return await standing.http.request(operation.method, url, headers=headers, **asked(operation))
 
 
 def test_the_document_is_valid() -> None:
-    found = document()
+    found = APP.openapi()
     validate(found)
     assert found["openapi"].startswith("3.1")
 
 
 def test_what_is_open_to_everybody_was_meant_to_be() -> None:
-    assert {one.path for one in OPERATIONS if one.public} == PUBLIC
+    assert {one.path for one in OPERATIONS if one.is_public} == PUBLIC
 
 
 def test_every_operation_declares_problems_and_a_body_that_this_matrix_knows() -> None:
-    for path, methods in document()["paths"].items():
+    for path, methods in APP.openapi()["paths"].items():
         for said in methods.values():
             for status, answer in said["responses"].items():
                 if path in {"/ready", "/health", "/health/detailed", "/health/database"}:
@@ -142,7 +98,7 @@ def test_every_operation_declares_problems_and_a_body_that_this_matrix_knows() -
 
 
 def test_no_answer_has_a_place_for_a_password_or_its_hash() -> None:
-    found = document()
+    found = APP.openapi()
     answers = set(
         re.findall(
             r"schemas/(\w+)",
@@ -163,7 +119,7 @@ def test_no_answer_has_a_place_for_a_password_or_its_hash() -> None:
     assert not {name for name in names if "password" in name or "hash" in name}
 
 
-@pytest.mark.parametrize("operation", CLOSED, ids=name_of)
+@pytest.mark.parametrize("operation", CLOSED, ids=str)
 async def test_whoever_has_no_good_token_is_nobody(
     standing: Any, acme: str, operation: Operation
 ) -> None:
@@ -195,7 +151,7 @@ async def test_whoever_has_no_good_token_is_nobody(
 
 
 @pytest.mark.parametrize(
-    "operation", [one for one in CLOSED if one.permission is not None], ids=name_of
+    "operation", [one for one in CLOSED if one.permission is not None], ids=str
 )
 async def test_a_role_that_does_not_reach_so_far_is_refused_and_one_that_does_is_not(
     standing: Any, acme: str, operation: Operation
@@ -205,7 +161,7 @@ async def test_a_role_that_does_not_reach_so_far_is_refused_and_one_that_does_is
         person = await standing.person(acme, role)
         answer = await ask(standing, operation, person.bearer)
         assert operation.permission is not None
-        if operation.services:
+        if operation.callers == "services":
             assert answer.json()["code"] == "SERVICES_ONLY"
         elif permits([role], operation.permission):
             assert answer.status_code in {200, 204, 404}, answer.text
@@ -213,31 +169,30 @@ async def test_a_role_that_does_not_reach_so_far_is_refused_and_one_that_does_is
             assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_MISSING")
 
 
-@pytest.mark.parametrize("operation", [one for one in CLOSED if one.parameters], ids=name_of)
+@pytest.mark.parametrize("operation", [one for one in CLOSED if one.ids], ids=str)
 async def test_of_another_tenant_is_like_absent_and_malformed_is_a_bad_request(
     standing: Any, acme: str, other: str, operation: Operation
 ) -> None:
     ada = await standing.person(acme, "member")
     eve = (await standing.person(other, "owner")).bearer
-    if operation.services:
+    if operation.callers == "services":
         eve = await standing.service_bearer(other)
     made = await standing.http.post(
         "/api/auth/api-keys", headers=ada.bearer, json={"name": "k", "scopes": ["a:read"]}
     )
     session = (await standing.http.get("/api/auth/sessions", headers=ada.bearer)).json()["items"]
     theirs = {"user_id": ada.id, "session_id": session[0]["id"], "key_id": made.json()["id"]}
-    foreign_id, absent_id = theirs[operation.parameters[0]], str(uuid4())
-    seen = []
+    foreign_id, absent_id = theirs[operation.ids[0]], str(uuid4())
+    answers = []
     for name in (foreign_id, absent_id):
         answer = await ask(standing, operation, eve, name)
-        text = answer.text.replace(name, "ID").replace(answer.headers["x-request-id"], "R")
-        seen.append((answer.status_code, text, sorted(answer.headers)))
+        answers.append(seen(answer, name))
 
     if operation.schema == "NewAccount":  # what is absent is made: an id is the caller's choice
-        assert [status for status, *_ in seen] == [201, 409]
+        assert [one.status for one in answers] == [201, 409]
     else:
-        assert seen[0] == seen[1]
-        assert seen[0][0] == 404
+        assert answers[0] == answers[1]
+        assert answers[0].status == 404
     assert (await standing.http.get("/api/auth/profile", headers=ada.bearer)).status_code == 200
     for name in ("7", "x" * 36, "%00", "' or 1=1 --", f"{uuid4()}x"):
         answer = await ask(standing, operation, eve, name)
@@ -245,14 +200,16 @@ async def test_of_another_tenant_is_like_absent_and_malformed_is_a_bad_request(
 
 
 @pytest.mark.parametrize(
-    "operation", [one for one in OPERATIONS if one.schema is not None], ids=name_of
+    "operation", [one for one in OPERATIONS if one.schema is not None], ids=str
 )
 async def test_a_body_that_is_none_is_a_bad_request_whatever_it_is(
     standing: Any, acme: str, operation: Operation
 ) -> None:
     person = await standing.person(acme, "owner")
-    headers = await standing.service_bearer(acme) if operation.services else person.bearer
-    url = operation.at(str(uuid4()))
+    headers = (
+        await standing.service_bearer(acme) if operation.callers == "services" else person.bearer
+    )
+    url = operation.url(str(uuid4()))
     bodies = [b"", b"{", b"null", b"[]", b'"x"', b"{}", b"\xff", b"1" * 5000, b'{"a":' * 2000]
     for body in bodies:
         answer = await standing.http.request(

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from auth_service.app import MIGRATIONS
-from mtenant_chassis.testing import Place
-from mtenant_database.migrate import Fleet, Migrator, read_migrations
+from mtenant_chassis.testing import Place, shared_tables_that_return, tenant_tables_that_return
+from mtenant_database.migrate import read_migrations
+
+pytestmark = pytest.mark.anyio
 
 FILES = read_migrations(MIGRATIONS, "auth")
 TENANT = {
@@ -25,39 +25,15 @@ def lonely(postgres_dsn: str) -> Place:
     return Place.make(postgres_dsn, {"auth": MIGRATIONS})
 
 
-def tables(place: Place, schema: str) -> set[str]:
-    rows = place.rows(f"select tablename from pg_tables where schemaname = '{schema}'")
-    return {row[0] for row in rows}
-
-
 def test_every_migration_has_a_way_back() -> None:
     for migration in (*FILES.shared, *FILES.tenant):
         assert migration.down is not None
 
 
-def test_a_tenants_tables_go_and_come_again(lonely: Place) -> None:
-    async def main() -> None:
-        tenant = await lonely.new_tenant()
-        schema = f"tenant_{tenant}"
-        before = tables(lonely, schema)
-        async with Fleet(lonely.owner, settings=lonely.migrate) as fleet:
-            assert (await fleet.to("auth", 0)).exit_code == 0
-            assert before - tables(lonely, schema) == TENANT
-            assert (await fleet.to("auth", len(list(FILES.tenant)))).exit_code == 0
-        assert tables(lonely, schema) == before
-
-    asyncio.run(main())
+async def test_a_tenants_tables_go_and_come_again(lonely: Place) -> None:
+    tenant = await lonely.new_tenant()
+    assert await tenant_tables_that_return(lonely, tenant, "auth", MIGRATIONS) == TENANT
 
 
-def test_the_shared_table_goes_and_comes_again(lonely: Place) -> None:
-    async def main() -> None:
-        before = tables(lonely, "shared")
-        async with Migrator(
-            lonely.owner, FILES.shared, schema="shared", settings=lonely.migrate
-        ) as migrator:
-            await migrator.to(0)
-            assert before - tables(lonely, "shared") == {"signing_keys"}
-            await migrator.up()
-        assert tables(lonely, "shared") == before
-
-    asyncio.run(main())
+async def test_the_shared_table_goes_and_comes_again(lonely: Place) -> None:
+    assert await shared_tables_that_return(lonely, "auth", MIGRATIONS) == {"signing_keys"}

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import doctest
-import re
+import importlib
 import types
 from pathlib import Path
 
@@ -9,9 +9,10 @@ import pytest
 
 import auth_service
 from auth_service.domain import api_key, client, email, refresh_token, role, throttle
+from mtenant_chassis.testing import names_above, public_names, tables_named
 
 ROOT = Path(auth_service.__file__).parent
-QUERIES = sorted((ROOT / "queries").glob("[a-z]*.py"))
+QUERIES = sorted(path.stem for path in (ROOT / "queries").glob("[a-z]*.py"))
 TABLES = {
     "users",
     "sessions",
@@ -21,16 +22,16 @@ TABLES = {
     "api_keys",
     "shared.signing_keys",
 }
+ABOVE = {
+    "domain": ("queries", "handlers", "routes", "service", "app", "keyring", "tenants"),
+    "queries": ("handlers", "routes", "service", "app", "keyring", "tenants"),
+    "handlers": ("routes", "app"),
+    "routes": ("app",),
+}
 
 
 def test_all_is_sorted_and_names_exactly_what_is_public() -> None:
-    public = [
-        name
-        for name, value in vars(auth_service).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
-    ]
-    assert sorted(public) == sorted(auth_service.__all__)
-    assert sorted(auth_service.__all__) == auth_service.__all__
+    assert public_names(auth_service) == auth_service.__all__
 
 
 @pytest.mark.parametrize(
@@ -44,27 +45,13 @@ def test_what_the_docstrings_show_is_so(module: types.ModuleType) -> None:
     assert not found.failed
 
 
-@pytest.mark.parametrize("path", QUERIES, ids=lambda path: path.stem)
-def test_queries_touch_the_services_own_tables_only(path: Path) -> None:
-    text = " ".join(re.findall(r'"([^"]*)"', path.read_text())).replace("for update", "")
-    ctes = set(re.findall(r"(\w+) as \(\s*(?:insert|update|delete)", text))
-    named = set(re.findall(r"\b(?:from|join|into|update)\s+([a-z_.]+)", text))
+@pytest.mark.parametrize("name", QUERIES)
+def test_queries_touch_the_services_own_tables_only(name: str) -> None:
+    named = tables_named(importlib.import_module(f"auth_service.queries.{name}"))
     assert named
-    assert named - ctes <= TABLES
+    assert named <= TABLES
 
 
 def test_layers_look_down_only() -> None:
-    below = {
-        "domain": ("queries", "handlers", "routes", "service", "app", "keyring", "tenants"),
-        "queries": ("handlers", "routes", "service", "app", "keyring", "tenants"),
-        "handlers": ("routes", "app"),
-        "routes": ("app",),
-    }
-    for layer, above in below.items():
-        for path in (ROOT / layer).glob("*.py"):
-            text = path.read_text()
-            for name in above:
-                assert f"auth_service.{name}" not in text, (path, name)
-            if layer in {"domain", "queries", "handlers"}:
-                assert "import fastapi" not in text
-                assert "from fastapi" not in text
+    for layer, above in ABOVE.items():
+        assert names_above(auth_service, layer, above) == []

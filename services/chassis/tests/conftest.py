@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import email
+import email.policy
 import socket
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from email.message import EmailMessage
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import pytest
+from aiosmtpd.controller import Controller
 from fastapi import Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +23,7 @@ from mtenant_chassis import (
     CurrentPrincipal,
     IfMatch,
     Mail,
+    MailSettings,
     Page,
     PageQuery,
     RequiredIfMatch,
@@ -38,10 +41,8 @@ from mtenant_chassis import (
     set_etag,
     set_static,
 )
-from mtenant_chassis.testing import Issuer, Place
+from mtenant_chassis.testing import Issuer, Place, eventually
 from mtenant_errors import Conflict, NotFound, TooManyRequests, Unprocessable
-
-DEADLINE = 30.0  # seconds; only a test that fails waits so long
 
 
 @pytest.fixture(scope="session")
@@ -236,20 +237,10 @@ def notes_app(place: Place, issuer: Issuer) -> MakeApp:
     return make
 
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
-
-
-@pytest.fixture
-def eventually() -> Eventually:
+@pytest.fixture(name="eventually")
+def _eventually() -> Any:
     """Wait until a predicate holds, and fail if it does not in time."""
-
-    async def wait(predicate: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not predicate():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            await asyncio.sleep(0.005)
-
-    return wait
+    return eventually
 
 
 @pytest.fixture
@@ -259,3 +250,41 @@ def unused_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
+
+
+class Mailbox:
+    """What a server took, and what it says to a recipient."""
+
+    def __init__(self) -> None:
+        self.taken: list[EmailMessage] = []
+        self.answer = "250 OK"
+        self.word = "250 taken"
+
+    async def handle_RCPT(
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if self.answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.answer
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        assert isinstance(message, EmailMessage)
+        self.taken.append(message)
+        return self.word
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+def smtp(mailbox: Mailbox, unused_port: int) -> Iterator[MailSettings]:
+    """The settings of a server that puts everything into the mailbox."""
+    controller = Controller(mailbox, hostname="127.0.0.1", port=unused_port, enable_SMTPUTF8=True)
+    controller.start()
+    try:
+        yield MailSettings(smtp_host="127.0.0.1", smtp_port=unused_port, smtp_start_tls=False)
+    finally:
+        controller.stop()

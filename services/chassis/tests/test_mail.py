@@ -1,79 +1,31 @@
 from __future__ import annotations
 
 import asyncio
-import email
-import email.policy
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from aiosmtpd.controller import Controller
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mtenant_chassis import Chassis, Mail, MailSettings
 from mtenant_chassis.app import App
-from mtenant_chassis.mail import DirectoryTransport, MailOutcome, MemoryTransport, SmtpTransport
+from mtenant_chassis.mail import MailOutcome, MemoryTransport, SmtpTransport
 from mtenant_chassis.mail import worker as worker_module
-from mtenant_chassis.mail.transport import MailDelayed, MailRefused
+from mtenant_chassis.mail.transport import MailRefused
 from mtenant_chassis.testing import Issuer, Place, running
-from mtenant_config import Secret
 from mtenant_database import DatabaseUnavailable, PermissionDenied, TenantRequired, Transaction
 
 pytestmark = pytest.mark.anyio
 SECRET = "s3cr3t-t0ken"
-TEXT = st.text(st.characters(exclude_categories=()))  # surrogates, too
-
-
-class Mailbox:
-    """What a server took, and what it says to a recipient."""
-
-    def __init__(self) -> None:
-        self.taken: list[EmailMessage] = []
-        self.answer = "250 OK"
-        self.word = "250 taken"
-
-    async def handle_RCPT(
-        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
-    ) -> str:
-        if self.answer.startswith("250"):
-            envelope.rcpt_tos.append(address)
-        return self.answer
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
-        assert isinstance(message, EmailMessage)
-        self.taken.append(message)
-        return self.word
-
-
-@pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
 
 
 @pytest.fixture(autouse=True)
 def empty_queue(place: Place) -> None:
     """All tests share the queue, and some leave a mail in it."""
     place.rows("truncate shared.mail_queue")
-
-
-@pytest.fixture
-def smtp(mailbox: Mailbox, unused_port: int) -> Iterator[MailSettings]:
-    """The settings of a server that puts everything into the mailbox."""
-    controller = Controller(mailbox, hostname="127.0.0.1", port=unused_port, enable_SMTPUTF8=True)
-    controller.start()
-    try:
-        yield MailSettings(smtp_host="127.0.0.1", smtp_port=unused_port, smtp_start_tls=False)
-    finally:
-        controller.stop()
 
 
 @asynccontextmanager
@@ -101,7 +53,7 @@ async def test_a_committed_mail_arrives_and_its_text_is_forgotten(
     issuer: Issuer,
     acme: str,
     smtp: MailSettings,
-    mailbox: Mailbox,
+    mailbox: Any,
     eventually: Any,
 ) -> None:
     async with running(notes_app(mail=SmtpTransport(smtp))) as client:
@@ -158,7 +110,7 @@ async def test_the_token_in_a_mail_is_in_no_log(
     issuer: Issuer,
     acme: str,
     smtp: MailSettings,
-    mailbox: Mailbox,
+    mailbox: Any,
     eventually: Any,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -187,7 +139,7 @@ async def test_a_server_that_says_later_is_asked_again_and_the_mail_arrives_once
     issuer: Issuer,
     acme: str,
     smtp: MailSettings,
-    mailbox: Mailbox,
+    mailbox: Any,
     eventually: Any,
 ) -> None:
     mailbox.answer = "451 greylisted"
@@ -531,123 +483,6 @@ async def test_a_worker_that_hangs_does_not_hold_the_end_of_the_program(
     assert queued(place, acme) == 1
 
 
-async def test_mails_in_a_directory_are_whole_files_for_nobody_else(tmp_path: Path) -> None:
-    directory = tmp_path / "mails"
-    mail = Mail(to="ada@example.com", subject="s", text=SECRET, html=f"<b>{SECRET}</b>")
-    message = mail.message(
-        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
-    )
-    for _ in range(2):  # sent again: it is the same file
-        await DirectoryTransport(directory).send(message)
-
-    (file,) = directory.iterdir()
-    assert file.name == "1.eml"
-    assert file.stat().st_mode & 0o077 == 0
-    read = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
-    assert [part.get_content_type() for part in read.walk()] == [
-        "multipart/alternative",
-        "text/plain",
-        "text/html",
-    ]
-
-
-async def test_a_directory_that_cannot_be_written_delays_the_mail(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    mail = Mail(to="ada@example.com", subject="s", text="t")
-    message = mail.message(
-        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
-    )
-    with pytest.raises(MailDelayed):
-        await DirectoryTransport(tmp_path / "file").send(message)
-
-
-async def test_without_starttls_nothing_is_said_to_a_server_that_should_have_it(
-    smtp: MailSettings, mailbox: Mailbox
-) -> None:
-    insisting = MailSettings(smtp_host=smtp.smtp_host, smtp_port=smtp.smtp_port)
-    message = Mail(to="ada@example.com", subject="s", text="t").message(
-        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
-    )
-    with pytest.raises(MailDelayed):
-        await SmtpTransport(insisting).send(message)
-    assert mailbox.taken == []
-
-
-async def test_a_server_that_is_not_there_delays_the_mail(unused_port: int) -> None:
-    nobody = MailSettings(smtp_host="127.0.0.1", smtp_port=unused_port, smtp_start_tls=False)
-    message = Mail(to="ada@example.com", subject="s", text="t").message(
-        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
-    )
-    with pytest.raises(MailDelayed):
-        await SmtpTransport(nobody).send(message)
-
-
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [("550 5.1.1 unknown", MailRefused), ("452 4.2.2 full", MailDelayed)],
-)
-async def test_what_a_server_says_of_a_recipient_decides(
-    smtp: MailSettings, mailbox: Mailbox, answer: str, error: type[Exception]
-) -> None:
-    mailbox.answer = answer
-    message = Mail(to="ada@example.com", subject="s", text="t").message(
-        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
-    )
-    with pytest.raises(error):
-        await SmtpTransport(smtp).send(message)
-
-
-@pytest.mark.parametrize(
-    "to",
-    [
-        "",
-        "ada",
-        "ada@",
-        "@example.com",
-        "a@example.com, b@example.com",
-        "ada@example.com\r\nBcc: eve@example.com",
-        "Ada <ada@example.com>",
-        "a" * 250 + "@example.com",
-        "a\0@example.com",
-    ],
-)
-def test_what_is_no_single_address_is_refused(to: str) -> None:
-    with pytest.raises(ValueError, match="recipient"):
-        Mail(to=to, subject="s", text="t")
-
-
-@given(TEXT, TEXT, TEXT | st.none())
-def test_no_text_adds_a_field_or_a_recipient(subject: str, text: str, html: str | None) -> None:
-    mail = Mail(to="ada@example.com", subject=subject, text=text, html=html)
-    made = mail.message(
-        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
-    )
-    read = email.message_from_bytes(made.as_bytes(), policy=email.policy.default)
-
-    fields = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version"]
-    assert [name for name in read.keys() if not name.startswith("Content-")] == fields  # noqa: SIM118
-    assert read["To"] == "ada@example.com"
-
-
-def test_what_cannot_be_in_a_mail_is_replaced() -> None:
-    mail = Mail(
-        to="ada@example.com", subject="a\r\nBcc: b\0" + "x" * 600, text="a\0b", html="\ud800"
-    )
-
-    assert mail.subject == ("a  Bcc: b " + "x" * 600)[:500]
-    assert (mail.text, mail.html) == ("a\ufffdb", "\ufffd")
-
-
-async def test_an_address_in_another_script_arrives_as_it_is(
-    smtp: MailSettings, mailbox: Mailbox
-) -> None:
-    message = Mail(to="ädø@exämple.com", subject="s", text="t").message(
-        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
-    )
-    await SmtpTransport(smtp).send(message)
-    assert mailbox.taken[0]["To"] == "ädø@exämple.com"
-
-
 async def test_a_server_that_never_answers_delays_one_mail_and_not_the_next(
     place: Place, acme: str, monkeypatch: pytest.MonkeyPatch, notes_app: Any, eventually: Any
 ) -> None:
@@ -669,31 +504,3 @@ async def test_a_server_that_never_answers_delays_one_mail_and_not_the_next(
 
     assert [one["Subject"] for one in sink.sent] == ["next"]
     assert queued(place, acme) == 1
-
-
-@pytest.mark.parametrize(
-    ("word", "error"), [("554 5.7.1 spam", MailRefused), ("451 4.3.0 later", MailDelayed)]
-)
-async def test_what_a_server_says_of_a_message_decides_and_is_not_repeated(
-    smtp: MailSettings, mailbox: Mailbox, word: str, error: type[Exception]
-) -> None:
-    mailbox.word = f"{word}: {SECRET}"
-    message = Mail(to="ada@example.com", subject="s", text="t").message(
-        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
-    )
-    with pytest.raises(error) as raised:
-        await SmtpTransport(smtp).send(message)
-    assert SECRET not in str(raised.value)
-
-
-async def test_a_login_that_is_refused_delays_the_mail_and_shows_no_password(
-    smtp: MailSettings, mailbox: Mailbox
-) -> None:
-    settings = replace(smtp, smtp_user="u", smtp_password=Secret("hunter2"))
-    message = Mail(to="ada@example.com", subject="s", text="t").message(
-        sender="no-reply@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
-    )
-    with pytest.raises(MailDelayed) as raised:
-        await SmtpTransport(settings).send(message)
-    assert "hunter2" not in repr((raised.value, raised.value.__cause__))
-    assert mailbox.taken == []

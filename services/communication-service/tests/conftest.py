@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -23,10 +22,9 @@ from communication_service import MIGRATIONS, CommunicationServiceSettings, crea
 from communication_service.handlers.directory import CALLEES
 from mtenant_chassis import App
 from mtenant_chassis.mail import MemoryTransport
-from mtenant_chassis.testing import Issuer, Place, RecordingEvents, running
+from mtenant_chassis.testing import Issuer, Place, RecordingEvents, eventually, running
 from mtenant_config import Secret
 
-DEADLINE = 30.0  # seconds; only a test that fails waits so long
 PUBLIC_URL = "https://crm.example.com"
 SECRET = "a secret that is long enough to sign with"
 PERSON = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0"}
@@ -245,20 +243,10 @@ def run() -> Run:
     return running
 
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
-
-
-@pytest.fixture(scope="session")
-def eventually() -> Eventually:
+@pytest.fixture(name="eventually", scope="session")
+def _eventually() -> Any:
     """Wait until a predicate holds, and fail if it does not in time."""
-
-    async def wait(predicate: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not predicate():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            await asyncio.sleep(0.01)
-
-    return wait
+    return eventually
 
 
 def urls_of(mail: Any) -> dict[str, list[str]]:

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from communication_service import CommunicationServiceSettings, create
 from communication_service.__main__ import run
-from mtenant_chassis.testing import Place, running
+from mtenant_chassis.testing import Place, migrate, running, typed
 from mtenant_config import ConfigError
 
 pytestmark = pytest.mark.anyio
@@ -21,20 +18,11 @@ CALLEES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@localhost/nothing")
-    for name, value in CALLEES.items():
-        monkeypatch.setenv(name, value)
+def test_the_command_prints_its_openapi_document() -> None:
+    done = typed(run, "openapi", **CALLEES)
 
-
-def test_the_command_prints_its_openapi_document(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["communication-service", "openapi"])
-
-    assert run() == 0
-    assert "/api/emails/send" in json.loads(capsys.readouterr().out)["paths"]
+    assert done.status == 0
+    assert "/api/emails/send" in json.loads(done.out)["paths"]
 
 
 @pytest.mark.parametrize(
@@ -52,16 +40,12 @@ def test_the_command_prints_its_openapi_document(
         ("DEAL_SERVICE_URL", ""),
     ],
 )
-def test_the_command_names_a_setting_that_is_wrong(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
-) -> None:
-    monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "argv", ["communication-service"])
+def test_the_command_names_a_setting_that_is_wrong(name: str, value: str) -> None:
+    done = typed(run, **{**CALLEES, name: value})
 
-    assert run() == 2
-    said = capsys.readouterr().err
-    assert name in said
-    assert "x" * 32 not in said
+    assert done.status == 2
+    assert name in done.err
+    assert "x" * 32 not in done.err
 
 
 async def test_without_a_secret_of_its_own_it_does_not_start(place: Place) -> None:
@@ -73,18 +57,5 @@ async def test_without_a_secret_of_its_own_it_does_not_start(place: Place) -> No
 
 def test_the_command_migrates_an_empty_database(postgres_dsn: str) -> None:
     place = Place.make(postgres_dsn)
-    environ = {
-        **os.environ,
-        "DATABASE_URL": place.owner,
-        "DB_OWNER_ROLE": place.migrate.owner or "",
-        "DB_APP_ROLE": place.migrate.app or "",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "communication_service", "migrate"],
-        env=environ,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    migrate("communication_service", place)
     assert place.rows("select count(*) from shared.communication_schedule") == [(0,)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,10 +14,8 @@ import pytest
 
 from contact_service import MIGRATIONS, ContactServiceSettings, create
 from mtenant_chassis import App
-from mtenant_chassis.testing import Issuer, Place, RecordingEvents, running
+from mtenant_chassis.testing import Issuer, Place, RecordingEvents, eventually, running
 from mtenant_config import Secret
-
-DEADLINE = 30.0  # seconds; only a test that fails waits so long
 
 
 @pytest.fixture(scope="session")
@@ -221,17 +217,7 @@ async def client(standing: Client, place: Place) -> Client:
     return standing.of(await place.new_tenant())
 
 
-Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
-
-
-@pytest.fixture(scope="session")
-def eventually() -> Eventually:
-    """Wait until a question is answered by yes, and fail if it is not in time."""
-
-    async def wait(predicate: Callable[[], Awaitable[object]]) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not await predicate():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            await asyncio.sleep(0.02)
-
-    return wait
+@pytest.fixture(name="eventually", scope="session")
+def _eventually() -> Any:
+    """Wait until a predicate holds, and fail if it does not in time."""
+    return eventually

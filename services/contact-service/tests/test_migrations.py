@@ -3,14 +3,13 @@ from __future__ import annotations
 import pytest
 
 from contact_service import MIGRATIONS
-from mtenant_chassis.testing import Place
+from mtenant_chassis.testing import Place, shared_tables_that_return, tenant_tables_that_return
 from mtenant_config import Secret
 from mtenant_database import Database, DatabaseConfig, PermissionDenied
-from mtenant_database.migrate import Fleet, Migrator, read_migrations
 
 pytestmark = pytest.mark.anyio
 
-FILES = read_migrations(MIGRATIONS, "contact")
+SHARED = {"contact_import_queue"}
 TENANT = {"contacts", "companies", "custom_fields", "imports", "import_rows"}
 
 
@@ -20,26 +19,10 @@ def lonely(postgres_dsn: str) -> Place:
     return Place.make(postgres_dsn, {"contact": MIGRATIONS})
 
 
-def tables(place: Place, schema: str) -> set[str]:
-    found = place.rows(f"select tablename from pg_tables where schemaname = '{schema}'")
-    return {row[0] for row in found}
-
-
 async def test_all_tables_go_and_come_again(lonely: Place) -> None:
-    schema = f"tenant_{await lonely.new_tenant()}"
-    before, shared = tables(lonely, schema), tables(lonely, "shared")
-    async with Fleet(lonely.owner, settings=lonely.migrate) as fleet:
-        assert (await fleet.to("contact", 0)).exit_code == 0
-        assert before - tables(lonely, schema) == TENANT
-        assert (await fleet.to("contact", 1)).exit_code == 0
-    assert tables(lonely, schema) == before
-    assert FILES.shared is not None
-    settings = lonely.migrate
-    async with Migrator(lonely.owner, FILES.shared, schema="shared", settings=settings) as migrator:
-        await migrator.to(0)
-        assert shared - tables(lonely, "shared") == {"contact_import_queue"}
-        await migrator.up()
-    assert tables(lonely, "shared") == shared
+    tenant = await lonely.new_tenant()
+    assert await tenant_tables_that_return(lonely, tenant, "contact", MIGRATIONS) == TENANT
+    assert await shared_tables_that_return(lonely, "contact", MIGRATIONS) == SHARED
 
 
 @pytest.mark.parametrize("who", ["app", "owner"])

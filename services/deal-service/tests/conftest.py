@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,10 +16,8 @@ import pytest
 
 from deal_service import MIGRATIONS, DealServiceSettings, create
 from mtenant_chassis import App
-from mtenant_chassis.testing import Issuer, Place, RecordingEvents, running
+from mtenant_chassis.testing import Issuer, Place, RecordingEvents, eventually, running
 from mtenant_config import Secret
-
-DEADLINE = 30.0  # seconds; only a test that fails waits so long
 
 
 @pytest.fixture(scope="session")
@@ -207,20 +203,10 @@ async def standing(make_world: MakeWorld) -> AsyncIterator[World]:
         yield made
 
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
-
-
-@pytest.fixture
-def eventually() -> Eventually:
+@pytest.fixture(name="eventually")
+def _eventually() -> Any:
     """Wait until a predicate holds, and fail if it does not in time."""
-
-    async def wait(predicate: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not predicate():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            await asyncio.sleep(0.01)
-
-    return wait
+    return eventually
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -14,15 +12,11 @@ from openapi_spec_validator import validate
 
 from deal_service import DealServiceSettings, create
 from mtenant_chassis import Settings
-from mtenant_chassis.auth import ROLES, permits
-from mtenant_chassis.auth.permissions import VERBS
-from mtenant_chassis.testing import Issuer, Place
+from mtenant_chassis.testing import ABSENT, Issuer, Matrix, Operation, Place, operations, seen
 from mtenant_database import DatabaseConfig
 
 pytestmark = pytest.mark.anyio
 
-METHODS = {"get", "put", "post", "patch", "delete"}
-ABSENT = "0b5bb1a4-5c6e-4e6b-9d35-1b1e3a1a7f6c"
 # A body with which each operation would do what it is for; those without one have none.
 STAGES = [
     {"key": "a", "name": "A", "probability": 1},
@@ -43,59 +37,21 @@ BODIES: dict[str, Any] = {
 }
 
 
-def document() -> dict[str, Any]:
-    settings = Settings(service="deal-service", database=DatabaseConfig(name="crm"))
-    return create(settings, DealServiceSettings()).openapi()
-
-
-@dataclass(frozen=True)
-class Operation:
-    """An operation of the document."""
-
-    method: str
-    path: str
-    said: dict[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-    @property
-    def permission(self) -> str:
-        return str(self.said["x-permission"])
-
-    @property
-    def ids(self) -> list[str]:
-        return re.findall(r"\{(\w+)\}", self.path)
-
-    @property
-    def schema(self) -> str | None:
-        content = self.said.get("requestBody", {}).get("content", {})
-        reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
-        return reference.rpartition("/")[2] or None
-
-    @property
-    def body(self) -> dict[str, Any]:
-        return {} if self.schema is None else {"json": BODIES[self.schema]}
-
-    def url(self, **ids: str) -> str:
-        return re.sub(r"\{(\w+)\}", lambda name: ids.get(name[1], ABSENT), self.path)
-
-
-def operations() -> Iterator[Operation]:
-    for path, methods in document()["paths"].items():
-        if path.startswith("/api/"):
-            for method, said in methods.items():
-                if method in METHODS:
-                    yield Operation(method.upper(), path, said)
-
-
-ALL = list(operations())
+APP = create(
+    Settings(service="deal-service", database=DatabaseConfig(name="crm")), DealServiceSettings()
+)
+ALL = operations(APP)
 WITH_ID = [one for one in ALL if one.ids]
 LISTS = [one for one in ALL if not one.ids and one.method == "GET"]
 
 
+def asked(operation: Operation) -> dict[str, Any]:
+    """Return what an operation is asked with, so that it would do what it is for."""
+    return {} if operation.schema is None else {"json": BODIES[operation.schema]}
+
+
 def test_the_document_is_valid_openapi() -> None:
-    found = document()
+    found = APP.openapi()
     validate(found)
     assert found["openapi"].startswith("3.1")
 
@@ -155,115 +111,54 @@ async def theirs(standing: Any, place: Place) -> AsyncIterator[Things]:
     assert everything(standing, made.tenant) == before
 
 
+@pytest.fixture(scope="module")
+def matrix(standing: Any, issuer: Issuer, tenant: str) -> Matrix:
+    return Matrix("deal-service", standing.http, issuer, tenant, asked)
+
+
 @pytest.mark.parametrize("operation", ALL, ids=str)
 async def test_a_caller_without_a_good_token_is_unknown(
-    *, operation: Operation, standing: Any, issuer: Issuer, tenant: str
+    operation: Operation, matrix: Matrix
 ) -> None:
-    service = issuer.service_token("x", audience="contact-service", tenant=tenant)
-    headers = [
-        {},
-        {"authorization": "Bearer nonsense"},
-        issuer.bearer(tenant, "owner", expires=time.time() - 60),
-        issuer.bearer(tenant, "owner", audience="contact-service"),
-        Issuer().bearer(tenant, "owner"),
-        {"authorization": f"Bearer {service}"},
-    ]
-    for one in headers:
-        answer = await standing.http.request(
-            operation.method, operation.url(), headers=one, **operation.body
-        )
-        assert answer.status_code == 401
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.headers["www-authenticate"].startswith("Bearer")
+    await matrix.assert_strangers(operation)
 
 
 @pytest.mark.parametrize("operation", ALL, ids=str)
 async def test_a_role_may_what_the_document_says_and_nothing_more(
-    *, operation: Operation, standing: Any, issuer: Issuer, tenant: str
+    operation: Operation, matrix: Matrix
 ) -> None:
-    for role in (*ROLES, "emperor"):
-        answer = await standing.http.request(
-            operation.method, operation.url(), headers=issuer.bearer(tenant, role), **operation.body
-        )
-        if permits([role], operation.permission):
-            assert answer.status_code not in {401, 403, 500}, answer.text
-        else:
-            assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_MISSING")
+    await matrix.assert_roles(operation)
 
 
 @pytest.mark.parametrize("operation", ALL, ids=str)
-async def test_a_service_needs_the_scope(
-    *, operation: Operation, standing: Any, issuer: Issuer, tenant: str
-) -> None:
-    noun, _, verb = operation.permission.partition(":")
-    verbs: list[str] = list(VERBS)
-    lower = verbs[max(verbs.index(verb) - 1, 0)]
-    scopes = {
-        (): False,
-        (f"other:{verb}",): False,
-        (f"{noun}:{lower}",): lower == verb,
-        (f"{noun}:{verb}",): True,
-    }
-    for given, may in scopes.items():
-        token = issuer.service_token("s", audience="deal-service", tenant=tenant, scopes=given)
-        answer = await standing.http.request(
-            operation.method,
-            operation.url(),
-            headers={"authorization": f"Bearer {token}"},
-            **operation.body,
-        )
-        assert (answer.status_code != 403) == may, (given, answer.text)
+async def test_a_service_needs_the_scope(operation: Operation, matrix: Matrix) -> None:
+    await matrix.assert_scopes(operation)
 
 
 @pytest.mark.parametrize("operation", ALL, ids=str)
 async def test_a_service_without_a_tenant_has_nothing(
     *, operation: Operation, standing: Any, issuer: Issuer
 ) -> None:
-    token = issuer.service_token("s", audience="deal-service", scopes=(operation.permission,))
+    token = issuer.service_token("s", audience="deal-service", scopes=(str(operation.permission),))
     answer = await standing.http.request(
         operation.method,
         operation.url(),
         headers={"authorization": f"Bearer {token}"},
-        **operation.body,
+        **asked(operation),
     )
     assert (answer.status_code, answer.json()["code"]) == (403, "TOKEN_WITHOUT_TENANT")
 
 
 @pytest.mark.parametrize("operation", WITH_ID, ids=str)
-async def test_a_malformed_id_is_a_bad_request(
-    *, operation: Operation, standing: Any, issuer: Issuer, tenant: str
-) -> None:
-    for identity in ("1", "..%2F..", "x" * 500, "%00", f"{ABSENT}'--", "%F0%28"):
-        url = operation.url(**dict.fromkeys(operation.ids, identity))
-        answer = await standing.http.request(
-            operation.method, url, headers=issuer.bearer(tenant, "owner"), **operation.body
-        )
-        assert answer.status_code in {400, 404}, identity
-        assert answer.headers["content-type"] == "application/problem+json"
-        if "%2F" not in identity:  # which is another path
-            assert answer.json()["code"] == "VALIDATION_FAILED"
+async def test_a_malformed_id_is_a_bad_request(operation: Operation, matrix: Matrix) -> None:
+    await matrix.assert_malformed_ids(operation)
 
 
 @pytest.mark.parametrize("operation", WITH_ID, ids=str)
 async def test_what_is_another_tenants_is_what_is_not_there(
-    *, operation: Operation, standing: Any, issuer: Issuer, tenant: str, theirs: Things
+    operation: Operation, matrix: Matrix, theirs: Things
 ) -> None:
-    answers = [
-        await standing.http.request(
-            operation.method,
-            operation.url(**ids),
-            headers=issuer.bearer(tenant, "owner"),
-            **operation.body,
-        )
-        for ids in (theirs.ids, dict.fromkeys(theirs.ids, ABSENT))
-    ]
-    foreign, absent = (
-        plain(answer, ids.values())
-        for answer, ids in zip(answers, (theirs.ids, {"": ABSENT}), strict=True)
-    )
-
-    assert foreign == absent
-    assert foreign[0] == 404
+    await matrix.assert_foreign_ids(operation, theirs.ids)
 
 
 async def test_each_operation_with_an_id_finds_what_is_its_own(standing: Any, place: Place) -> None:
@@ -277,7 +172,7 @@ async def test_each_operation_with_an_id_finds_what_is_its_own(standing: Any, pl
             operation.method,
             operation.url(**mine.ids),
             headers=standing.bearer(mine.tenant, "owner"),
-            **operation.body,
+            **asked(operation),
         )
         assert answer.status_code in {200, 201, 204, 422}, f"{operation}: {answer.text}"
         if answer.status_code == 422:  # the only open stage is not to be removed
@@ -293,7 +188,7 @@ async def test_an_id_in_a_body_of_another_tenants_is_one_that_is_not_there(
         world.neighbours.contacts = {theirs.tenant: {theirs.ids["contact_id"]}}
         own = await world.deal(mine)
         url, new = f"/api/deals/{own['id']}", BODIES["NewDeal"]
-        seen = []
+        answers = []
         for ids in (theirs.ids, dict.fromkeys(theirs.ids, ABSENT)):
             pipeline, contact, deal = ids["pipeline_id"], ids["contact_id"], ids["deal_id"]
             asked: list[tuple[str, str, dict[str, Any]]] = {
@@ -310,19 +205,19 @@ async def test_an_id_in_a_body_of_another_tenants_is_one_that_is_not_there(
                     ("POST", "/api/deals/bulk", {"items": [{"id": deal, "change": {"name": "x"}}]}),
                 ],
             }[where]
-            seen += [
+            answers += [
                 [
-                    plain(
+                    seen(
                         await world.http.request(
                             method, path, json=body, headers=world.bearer(mine, "owner")
                         ),
-                        ids.values(),
+                        *ids.values(),
                     )
                     for method, path, body in asked
                 ]
             ]
-        assert seen[0] == seen[1]
-        assert {status for status, *_ in seen[0]} == {200 if where == "a bulk" else 422}
+        assert answers[0] == answers[1]
+        assert {one.status for one in answers[0]} == {200 if where == "a bulk" else 422}
         assert len((await world.get(theirs.tenant, "/api/deals"))["items"]) == 1
 
 
@@ -356,22 +251,9 @@ async def test_a_list_or_a_sum_has_nothing_of_another_tenant(
 
 @pytest.mark.parametrize("operation", ALL, ids=str)
 async def test_a_token_of_a_tenant_that_is_not_there_tells_as_little(
-    *, operation: Operation, standing: Any, issuer: Issuer
+    operation: Operation, matrix: Matrix
 ) -> None:
-    first, second = [
-        plain(
-            await standing.http.request(
-                operation.method,
-                operation.url(),
-                headers=issuer.bearer(tenant, "owner"),
-                **operation.body,
-            ),
-            (),
-        )
-        for tenant in ("0" * 32, "1" * 32)
-    ]
-    assert first == second
-    assert first[0] == 404
+    assert (await matrix.of_no_tenant(operation)).status == 404
 
 
 @pytest.mark.parametrize("operation", [one for one in ALL if one.schema], ids=str)
@@ -393,18 +275,3 @@ async def test_a_body_that_is_none_is_a_bad_request_whatever_it_is(
         )
         assert answer.status_code == 400
         assert name not in answer.text
-
-
-def plain(answer: Any, identities: Any) -> tuple[int, tuple[tuple[str, str], ...], str]:
-    """Return what a caller sees, without what is different in every answer."""
-    body = answer.text
-    for header in ("x-request-id", "traceparent"):
-        if value := answer.headers.get(header):
-            body = body.replace(value, "<request>")
-    for identity in identities:
-        body = body.replace(identity, "<id>")
-    varying = {"x-request-id", "traceparent", "date", "server-timing"}
-    headers = tuple(
-        sorted((name, value) for name, value in answer.headers.items() if name not in varying)
-    )
-    return answer.status_code, headers, body

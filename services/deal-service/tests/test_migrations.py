@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from deal_service import MIGRATIONS
-from mtenant_chassis.testing import Place
-from mtenant_database.migrate import Fleet
+from mtenant_chassis.testing import Place, tenant_tables_that_return
 
 pytestmark = pytest.mark.anyio
 
@@ -17,20 +16,10 @@ def lonely(postgres_dsn: str) -> Place:
     return Place.make(postgres_dsn, {"deal": MIGRATIONS})
 
 
-def tables(place: Place, schema: str) -> set[str]:
-    found = place.rows(f"select tablename from pg_tables where schemaname = '{schema}'")
-    return {row[0] for row in found}
-
-
 async def test_a_tenants_tables_go_and_come_again(lonely: Place) -> None:
-    schema = f"tenant_{await lonely.new_tenant()}"
-    before = tables(lonely, schema)
-    async with Fleet(lonely.owner, settings=lonely.migrate) as fleet:
-        assert (await fleet.to("deal", 0)).exit_code == 0
-        assert before - tables(lonely, schema) == TENANT
-        assert (await fleet.to("deal", 1)).exit_code == 0
-    assert tables(lonely, schema) == before
-    assert lonely.rows(f"select count(*) from {schema}.stages") == [(6,)]
+    tenant = await lonely.new_tenant()
+    assert await tenant_tables_that_return(lonely, tenant, "deal", MIGRATIONS) == TENANT
+    assert lonely.rows(f"select count(*) from tenant_{tenant}.stages") == [(6,)]
 
 
 async def test_two_tenants_share_no_id(lonely: Place) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -18,12 +17,11 @@ import pytest
 
 from mtenant_chassis import App
 from mtenant_chassis.mail import MemoryTransport
-from mtenant_chassis.testing import Issuer, Place, RecordingEvents, running
+from mtenant_chassis.testing import Issuer, Place, RecordingEvents, eventually, running
 from mtenant_config import Secret
 from tenant_service import MIGRATIONS, TenantServiceSettings, create
 
 PASSWORD = "correct horse battery staple"
-DEADLINE = 30.0  # seconds; only a test that fails waits so long
 
 
 @pytest.fixture(scope="session")
@@ -276,17 +274,7 @@ def run() -> Run:
     return running
 
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
-
-
-@pytest.fixture
-def eventually() -> Eventually:
+@pytest.fixture(name="eventually")
+def _eventually() -> Any:
     """Wait until a predicate holds, and fail if it does not in time."""
-
-    async def wait(predicate: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not predicate():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            await asyncio.sleep(0.01)
-
-    return wait
+    return eventually

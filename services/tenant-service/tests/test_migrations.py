@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from mtenant_chassis.testing import Place
+from mtenant_chassis.testing import Place, shared_tables_that_return, tenant_tables_that_return
 from mtenant_config import Secret
 from mtenant_database import Database, DatabaseConfig, PermissionDenied, Verbs
-from mtenant_database.migrate import Fleet, Migrator, read_migrations
 from tenant_service import MIGRATIONS
 
 pytestmark = pytest.mark.anyio
 
-FILES = read_migrations(MIGRATIONS, "tenant")
 SHARED = {"organizations", "subdomains", "registrations", "removals", "invitations"}
 TENANT = {"tenant_settings", "user_preferences"}
 
@@ -21,30 +19,13 @@ def lonely(postgres_dsn: str) -> Place:
     return Place.make(postgres_dsn, {"tenant": MIGRATIONS})
 
 
-def tables(place: Place, schema: str) -> set[str]:
-    found = place.rows(f"select tablename from pg_tables where schemaname = '{schema}'")
-    return {row[0] for row in found}
-
-
 async def test_a_tenants_tables_go_and_come_again(lonely: Place) -> None:
-    schema = f"tenant_{await lonely.new_tenant()}"
-    before = tables(lonely, schema)
-    async with Fleet(lonely.owner, settings=lonely.migrate) as fleet:
-        assert (await fleet.to("tenant", 0)).exit_code == 0
-        assert before - tables(lonely, schema) == TENANT
-        assert (await fleet.to("tenant", 1)).exit_code == 0
-    assert tables(lonely, schema) == before
+    tenant = await lonely.new_tenant()
+    assert await tenant_tables_that_return(lonely, tenant, "tenant", MIGRATIONS) == TENANT
 
 
 async def test_the_shared_tables_go_and_come_again(lonely: Place) -> None:
-    before = tables(lonely, "shared")
-    assert FILES.shared is not None
-    settings = lonely.migrate
-    async with Migrator(lonely.owner, FILES.shared, schema="shared", settings=settings) as migrator:
-        await migrator.to(0)
-        assert before - tables(lonely, "shared") == SHARED
-        await migrator.up()
-    assert tables(lonely, "shared") == before
+    assert await shared_tables_that_return(lonely, "tenant", MIGRATIONS) == SHARED
 
 
 def test_every_shared_table_has_row_security_that_binds_its_owner_too(place: Place) -> None:

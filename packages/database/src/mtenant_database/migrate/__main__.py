@@ -88,7 +88,9 @@ def _parser() -> _Parser:
         description="Migrate the schemas of one tenant or of thousands, and look after the tenants.",
     )
     groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _migrate(_group(groups, "migrate", "apply, undo, register and mend migrations"))
+    migrate = _group(groups, "migrate", "apply, undo, register and mend migrations")
+    _moves(migrate)
+    _upkeep(migrate)
     _tenants(_group(groups, "tenants", "list, make, suspend, drop, dump and restore tenants"))
     checkup = groups.add_parser(
         "doctor",
@@ -117,7 +119,7 @@ def _command(group: Any, name: str, run: object, summary: str, more: str = "") -
     return command
 
 
-def _migrate(group: Any) -> None:
+def _moves(group: Any) -> None:
     up = _command(
         group,
         "up",
@@ -167,6 +169,8 @@ def _migrate(group: Any) -> None:
     _tenant_option(rollback)
     _rollout(rollback)
 
+
+def _upkeep(group: Any) -> None:
     status = _command(group, "status", commands.status, "show what is applied and what is pending")
     _files(status)
     _where(status)

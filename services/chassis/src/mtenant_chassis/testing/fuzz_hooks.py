@@ -1,4 +1,4 @@
-"""What test_schemathesis.py adds to schemathesis: no two requests of its stories have one Idempotency-Key.
+"""What `fuzz` adds to schemathesis: no two requests of its stories have one Idempotency-Key.
 
 It uses keys again, with equal bodies: the answer is the first one's, of something that it has deleted since.
 """
