@@ -351,9 +351,10 @@ def test_an_attempt_after_a_lost_connection_begins_anew(db: Any, tmp_path: Path)
         if not ended:
             ended = len(
                 db.rows(
-                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    # pg_dump's own session has this name and a snapshot, too, and began later.
+                    "select pg_terminate_backend(pid) from (select pid from pg_stat_activity"
                     " where application_name = 'mtenant-db' and datname = current_database()"
-                    " and backend_xmin is not null"
+                    " and backend_xmin is not null order by backend_start limit 1) as first"
                 )
             )
 
