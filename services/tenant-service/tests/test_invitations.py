@@ -172,6 +172,8 @@ async def test_a_revoked_and_an_expired_invitation_are_gone(
         by_address = {mail["To"]: token_of(mail) for mail in service.mails.sent}
         gone = await client.delete(f"/api/tenants/invitations/{revoked['id']}", headers=admin)
         twice = await client.delete(f"/api/tenants/invitations/{revoked['id']}", headers=admin)
+        asked = await client.get(f"/api/tenants/invitations/{revoked['id']}", headers=admin)
+        history = await client.get("/api/tenants/invitations?status=revoked", headers=admin)
         place.rows(
             "update shared.invitations set expires_at = now() - interval '1 second'"
             f" where id = '{expired['id']}'"
@@ -185,6 +187,8 @@ async def test_a_revoked_and_an_expired_invitation_are_gone(
 
     assert (gone.status_code, twice.status_code) == (204, 409)
     assert twice.json()["code"] == "INVITATION_CLOSED"
+    assert (asked.status_code, asked.json()["code"]) == (404, "INVITATION_NOT_FOUND")
+    assert [item["id"] for item in history.json()["items"]] == [revoked["id"]]
     assert [answer.json()["code"] for answer in answers] == ["INVITATION_GONE"] * 2
     assert [item["id"] for item in listed.json()["items"]] == [expired["id"]]
     assert again.status_code == 201

@@ -210,7 +210,7 @@ class MailWorker:
 
     async def _claim(self) -> list[_Claimed]:
         async with self._database.shared().transaction() as tx:
-            await tx.execute(_ADMIT)
+            await tx.queue(_ADMIT)
             return await tx.fetch_all(_CLAIM, [LEASE, self._service, _BATCH], row=_Claimed)
 
     async def _handle(self, one: _Claimed) -> None:
@@ -284,7 +284,7 @@ class MailWorker:
 
     async def _note(self, statement: str, params: list[object]) -> None:
         async with self._database.shared().transaction() as tx:
-            await tx.execute(_ADMIT)
+            await tx.queue(_ADMIT)
             await tx.execute(statement.encode(), params)
 
 

@@ -55,7 +55,7 @@ class Due:
 
 async def admit(tx: Transaction) -> None:
     """Let the transaction see what is due in all tenants."""
-    await tx.execute(_ADMIT)
+    await tx.queue(_ADMIT)
 
 
 async def due(tx: Transaction, limit: int) -> Sequence[Due]:

@@ -44,7 +44,7 @@ class Due:
 
 async def admit(tx: Transaction) -> None:
     """Let the transaction see the imports of all tenants."""
-    await tx.execute(_ADMIT)
+    await tx.queue(_ADMIT)
 
 
 async def claim(tx: Transaction) -> Due | None:

@@ -75,7 +75,7 @@ _FORGET_NAMES: Final = "delete from shared.subdomains where held_until < now()"
 
 async def admit(tx: Transaction) -> None:
     """Let the transaction see and change the rows of tenants that are not there yet."""
-    await tx.execute(_ADMIT)
+    await tx.queue(_ADMIT)
 
 
 async def is_free(tx: Transaction, subdomain: str) -> bool:

@@ -149,9 +149,9 @@ def invitations_router(own: TenantServiceSettings) -> Router:
         "/api/tenants/invitations/{invitation_id}", dependencies=[requires("invitations:manage")]
     )
     async def get(invitation_id: UUID, tenant: Tenant, response: Response) -> InvitationView:
-        """Return an invitation."""
+        """Return an invitation; one that was revoked is in the list only."""
         found = await invitations.get(tenant, invitation_id)
-        if found is None:
+        if found is None or found.status == "revoked":
             raise InvitationNotFound
         set_etag(response, found.version)
         return InvitationView.of(found)
