@@ -112,6 +112,25 @@ async def test_what_may_succeed_later_is_not_kept(
     assert count(place, acme) == count(place, acme, "idempotency_keys") == 0
 
 
+async def test_a_refusal_that_is_kept_shows_the_path_as_the_reference_that_it_is(
+    place: Place, issuer: Issuer, acme: str
+) -> None:
+    router = Router(prefix="/api/pens")
+
+    @router.post("/{pen}", dependencies=[requires("pens:write"), idempotent()])
+    async def fill(pen: int, tx: Tx) -> None:
+        """No text is a number."""
+
+    app = create_app(place.settings("pen-service"), routers=[router], keys=issuer.keys)
+    async with running(app) as client:
+        fields = {**issuer.bearer(acme, "member"), "idempotency-key": "k1"}
+        refused = [await client.post("/api/pens/%257%C3%A9", headers=fields) for _ in range(2)]
+
+    assert [one.status_code for one in refused] == [400, 400]
+    assert refused[1].headers["idempotent-replayed"] == "true"
+    assert {one.json()["instance"] for one in refused} == {"/api/pens/%257%C3%A9"}
+
+
 async def test_without_a_key_every_request_happens(
     notes_app: Any, place: Place, issuer: Issuer, acme: str
 ) -> None:

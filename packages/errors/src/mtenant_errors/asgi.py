@@ -84,7 +84,7 @@ async def _answer(exc: Exception, scope: Scope, send: Send) -> None:
     err = from_exception(exc)
     request_id = _request_id(scope)
     _log(err, exc, scope, request_id)
-    body = err.to_problem_json(instance=_instance(scope), request_id=request_id).encode("ascii")
+    body = err.to_problem_json(instance=instance_of(scope), request_id=request_id).encode("ascii")
     fields = {**err.to_headers(), "content-length": str(len(body))}
     await send(
         {
@@ -109,7 +109,8 @@ def _request_id(scope: Scope) -> str:
     return request_id
 
 
-def _instance(scope: Scope) -> str | None:
+def instance_of(scope: Scope) -> str | None:
+    """Return the `instance` of a problem, a URI reference (RFC 9457, 3.1.5); None if it is too long."""
     # Without the query: people put tokens there.
     path = scope["path"]
     return (

@@ -17,6 +17,7 @@ from mtenant_chassis.openapi import responses_of, security_of
 from mtenant_chassis.problems import known_names, not_allowed, translate
 from mtenant_chassis.tenancy import tenant_of, transaction_of
 from mtenant_errors import AppError
+from mtenant_errors.asgi import instance_of
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -107,9 +108,8 @@ class Route(APIRoute):
 
 def _told(err: AppError, request: Request) -> tuple[int, list[tuple[str, str]], bytes]:
     request_id = request.scope["state"].get("request_id")
-    body = err.to_problem_json(instance=request.scope["path"], request_id=request_id).encode(
-        "ascii"
-    )
+    instance = instance_of(request.scope)
+    body = err.to_problem_json(instance=instance, request_id=request_id).encode("ascii")
     headers = {**err.to_headers(), "content-length": str(len(body))}
     return err.status_code, list(headers.items()), body
 
