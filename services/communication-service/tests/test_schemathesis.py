@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from mtenant_chassis.testing import Issuer, Place, serving
 pytestmark = pytest.mark.anyio
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 SCOPES = ("activities:own", "tasks:own", "emails:own", "templates:own", "audit:own")
 
 
@@ -33,6 +35,7 @@ async def fuzz(
         subprocess.run,
         command,
         cwd=directory,  # where it writes what it has sent
+        env={**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS)},
         capture_output=True,
         text=True,
         timeout=600,

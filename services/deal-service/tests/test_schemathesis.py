@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from mtenant_chassis.testing import Issuer, Place, RecordingEvents, serving
 pytestmark = pytest.mark.anyio
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 SCOPES = ("deals:own", "pipelines:own", "lost-reasons:own", "audit:own")
 
 
@@ -34,6 +36,7 @@ async def fuzz(
         subprocess.run,
         command,
         cwd=directory,  # where it writes what it has sent
+        env={**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS)},
         capture_output=True,
         text=True,
         timeout=900,
