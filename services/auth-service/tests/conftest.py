@@ -265,7 +265,10 @@ def build_world(place: Place, own: Callable[..., AuthServiceSettings]) -> MakeWo
 @pytest.fixture
 def make_world(build_world: MakeWorld, place: Place) -> MakeWorld:
     """Run an app that finds no mail of another test: all tests share the queue, and some leave one."""
-    place.rows("delete from shared.mail_queue")
+    place.rows(
+        "delete from shared.mail_queue where id in"
+        " (select id from shared.mail_queue for update skip locked)"
+    )
     return build_world
 
 

@@ -218,7 +218,10 @@ def make_service(
 ) -> MakeService:
     """Make the service, which finds nothing to do of other tests: all share the queues of mails."""
     place.rows(
-        "delete from shared.mail_queue; delete from shared.communication_schedule where due_at <= now()"
+        "delete from shared.mail_queue where id in"
+        " (select id from shared.mail_queue for update skip locked);"
+        "delete from shared.communication_schedule where id in (select id from"
+        " shared.communication_schedule where due_at <= now() for update skip locked)"
     )
     return partial(build_service, issuer, others)
 

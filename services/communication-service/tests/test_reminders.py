@@ -36,8 +36,10 @@ def acme(lonely: Place) -> str:
 
 
 @pytest.fixture
-async def quiet(make_service: Any, lonely: Place, monkeypatch: Any) -> AsyncIterator[Any]:
-    """A service whose own scheduler does nothing: tests take its turns."""
+async def quiet(
+    make_service: Any, lonely: Place, acme: str, monkeypatch: Any
+) -> AsyncIterator[Any]:
+    """A service whose own scheduler does nothing: tests take its turns. The queues are empty before it starts."""
 
     async def nothing(self: Scheduler) -> None:
         await asyncio.Event().wait()

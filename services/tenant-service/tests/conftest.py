@@ -208,7 +208,10 @@ def make_service(
     build_service: MakeService, issuer: Issuer, auth: AuthService, place: Place
 ) -> MakeService:
     """Make the service, with this test's issuer and auth-service, and no mail of another test to send."""
-    place.rows("delete from shared.mail_queue")
+    place.rows(
+        "delete from shared.mail_queue where id in"
+        " (select id from shared.mail_queue for update skip locked)"
+    )
     return partial(build_service, issuer, auth)
 
 

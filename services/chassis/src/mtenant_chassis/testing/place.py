@@ -96,8 +96,12 @@ class Place:
         return Settings(service=service, **{"database": database, "environment": "dev", **changes})
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Run a statement as the superuser, and return its rows."""
-        with psycopg.connect(self.admin, autocommit=True) as conn:
+        """Run a statement as the superuser, and return its rows.
+
+        It blocks the event loop: a lock that an app of this process holds is not given up meanwhile. What
+        waits for one for ten seconds fails, and wants `asyncio.to_thread` or `for update skip locked`.
+        """
+        with psycopg.connect(self.admin, autocommit=True, options="-c lock_timeout=10s") as conn:
             cursor = conn.execute(query.encode())
             return cursor.fetchall() if cursor.description else []
 
