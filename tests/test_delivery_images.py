@@ -94,6 +94,9 @@ def test_the_commands_of_a_dockerfile_make_a_service_that_runs(
     }
     environment["PATH"] = f"{tools / 'bin'}:{environment['PATH']}"
     environment["UV_PYTHON"] = str(tools / "bin" / "python")
+    environment.setdefault(
+        "UV_SYSTEM_CERTS", "true"
+    )  # as scripts/uv: a company's mirror has its own
     for word, rest in file.build:
         if word == "ENV":
             pairs = dict(pair.split("=", 1) for pair in shlex.split(rest))
