@@ -108,6 +108,22 @@ async def test_a_program_that_says_what_it_needs_is_told_apart_from_a_tenant_tha
         assert caught.value.detail == f"{component} is at {at}, this program needs {version}"
 
 
+@pytest.mark.parametrize("first", [[], ["update contacts set name = name"]], ids=["alone", "last"])
+async def test_a_statement_that_was_queued_is_told_as_every_other(
+    db: Database, registry: Any, caplog: pytest.LogCaptureFixture, first: list[str]
+) -> None:
+    handle = db.tenant(_tenant(registry, "active", contact=6))
+
+    async def queue(tx: Any) -> None:
+        for statement in first:
+            await tx.execute(statement)
+        await tx.queue("insert into deals values (1)")
+
+    with pytest.raises(TenantNotReady):
+        await handle.run(queue)
+    assert "rolling back returned connection" not in caplog.text
+
+
 async def test_other_errors_ask_nobody(db: Database, registry: Any) -> None:
     handle = db.tenant(_tenant(registry, None))
 

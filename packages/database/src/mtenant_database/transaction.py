@@ -149,6 +149,7 @@ class Transaction(Verbs):
         try:
             await self._unit.commit(conn)
         except AppError as error:  # of a statement that was queued, too
+            await self._unit.roll_back(conn)
             await self._explain(conn, error)
             raise
 
