@@ -19,11 +19,12 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import Depends, Query, Request
+from fastapi import Query, Request
 from pydantic import BaseModel
 
 from mtenant_chassis.auth.access import requires
 from mtenant_chassis.pages import Page, PageQuery
+from mtenant_chassis.parameters import given
 from mtenant_chassis.route import Router
 from mtenant_chassis.tenancy import Tenant
 from mtenant_database import Transaction
@@ -126,7 +127,7 @@ async def audit_of(request: Request) -> AuditTrail:
     return AuditTrail(service, actor, state.get("request_id"))
 
 
-Audit = Annotated[AuditTrail, Depends(audit_of)]
+Audit = Annotated[AuditTrail, given(audit_of)]
 """The request's trail, as a parameter of a route."""
 
 
