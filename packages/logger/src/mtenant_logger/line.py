@@ -55,7 +55,7 @@ DROPPED: Final = "log records dropped"
 
 _IDENTITY: Final = ("request_id", "tenant_id")
 _TRACE: Final = ("trace_id", "span_id")
-_GIVEN: Final = (*_IDENTITY, *_TRACE)
+_GIVEN: Final = ("service", *_IDENTITY, *_TRACE)
 
 # What the quick way takes: fewer bytes than any cap, so that it never has to cut.
 _SHORT: Final = 2048
@@ -329,10 +329,8 @@ class Lines:
         return name
 
     def _identity(self, scope: Scope, plain: Plain) -> dict[str, object]:
-        given = scope.identity
-        identity: dict[str, object] = {"service": given.get("service", self._service)}
-        identity |= {name: given[name] for name in _GIVEN if name in given}
-        return {name: _short_text(value, plain) for name, value in identity.items()}
+        given = {"service": self._service, **scope.identity}
+        return {name: _short_text(given[name], plain) for name in _GIVEN if name in given}
 
     def _prepare_scope(self, scope: Scope) -> tuple[Any, ...]:
         epoch = self._epoch
