@@ -110,9 +110,9 @@ class Outbox:
 
     def _row(self, event: Any, tenant: str | None, key: Key | None) -> tuple[Event[Any], _Row]:
         made = event_of(event, source=self._config.source, tenant=tenant)
-        of = _key_of(made) if key is None else _check_key(str(key))
-        message = encode(made, self._config, key=of)
-        return made, (made.tenant, of, message.subject, json.dumps(message.headers), message.body)
+        by = _key_of(made) if key is None else _check_key(str(key))
+        message = encode(made, self._config, key=by)
+        return made, (made.tenant, by, message.subject, json.dumps(message.headers), message.body)
 
     def _hint(self, tx: Executor) -> None:
         if self._wake is None:
