@@ -40,6 +40,7 @@ _LIST: Final = (
     " and (%(at)s::timestamptz is null or (at, id) < (%(at)s, %(id)s::uuid))"
     " order by at desc, id desc limit %(limit)s"
 )
+_ENCODER: Final = json.JSONEncoder(default=str)  # `json.dumps` would make one for each call
 
 
 class AuditEntry(BaseModel):
@@ -115,7 +116,7 @@ class AuditTrail:
 
 
 def _json(values: Mapping[str, Any] | None) -> str | None:
-    return None if values is None else json.dumps(values, default=str)
+    return None if values is None else _ENCODER.encode(values)
 
 
 async def audit_of(request: Request) -> AuditTrail:

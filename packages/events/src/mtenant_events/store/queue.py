@@ -77,8 +77,9 @@ class OutboxQueue:
         Raises:
             OutboxUnavailable: The connection is lost.
         """
+        largest = statements.MOST_BYTES
         async with translated():
-            cursor = await self._connected.execute(statements.take(size, self._first))
+            cursor = await self._connected.execute(statements.take(size, self._first, largest))
             cursor.nextset()  # BEGIN
             cursor.nextset()  # the settings
             claimed = await _only(cursor)
@@ -90,7 +91,7 @@ class OutboxQueue:
         if last is not None:
             self._first = (last + 1) % statements.SHARDS
         rows = tuple(Row(*columns[:_ROW]) for columns in found)
-        full = len(rows) == size or sum(len(row.body) for row in rows) >= statements.MOST_BYTES
+        full = len(rows) == size or sum(len(row.body) for row in rows) >= largest
         more = unclaimed or full or any(columns[_ROW] for columns in found)
         return Batch(rows, more, lag)
 

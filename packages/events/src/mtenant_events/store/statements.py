@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from psycopg import sql
@@ -93,8 +94,8 @@ FROM fitting WHERE before < {bytes} ORDER BY id""")
 
 # By place, which needs no index and no plan; the id is looked at too, should the place have been
 # vacuumed and used again.
-_DELETE: Final = sql.SQL(
-    "DELETE FROM eventing.outbox WHERE ctid = ANY ({places}::tid[]) AND id = ANY ({ids}::bigint[])"
+_DELETE: Final = (
+    "DELETE FROM eventing.outbox WHERE ctid = ANY ('{%s}'::tid[]) AND id = ANY ('{%s}'::bigint[])"
 )
 _DELAY: Final = sql.SQL(
     "UPDATE eventing.outbox o SET attempts = o.attempts + 1, last_error = f.error,"
@@ -103,12 +104,14 @@ _DELAY: Final = sql.SQL(
 )
 
 
-def take(size: int, first: int) -> sql.Composed:
+@lru_cache(maxsize=SHARDS)  # of one size in practice: to put it together costs more than to send it
+def take(size: int, first: int, largest: int) -> bytes:
     """Return the statements that begin a batch; the last two tell what was claimed, and the rows.
 
     Args:
         size: How many rows it takes at most.
         first: The shard to begin with: each gets its turn, also while those before it are stuck.
+        largest: How many bytes it takes, but for its last row.
     """
     claim = _CLAIM.format(
         first=sql.Literal(first),
@@ -116,16 +119,17 @@ def take(size: int, first: int) -> sql.Composed:
         lock=sql.Literal(LOCK_CLASS),
         most=sql.Literal(MOST_SHARDS),
     )
-    pick = _PICK.format(size=sql.Literal(size), bytes=sql.Literal(MOST_BYTES))
-    return sql.SQL("; ").join([_BEGIN.format(stale=sql.Literal(STALE)), claim, pick])
+    pick = _PICK.format(size=sql.Literal(size), bytes=sql.Literal(largest))
+    return sql.SQL("; ").join([_BEGIN.format(stale=sql.Literal(STALE)), claim, pick]).as_bytes()
 
 
 def finish(sent: Iterable[Row], failed: Iterable[Failure]) -> sql.Composed:
     """Return the statements that end a batch."""
     said: list[sql.Composable] = []
     if gone := list(sent):
-        places, ids = [row.place for row in gone], [row.id for row in gone]
-        said.append(_DELETE.format(places=sql.Literal(places), ids=sql.Literal(ids)))
+        # The server's own words, with nothing in them to escape; a Literal would look for it.
+        places, ids = (f'"{row.place}"' for row in gone), (str(row.id) for row in gone)
+        said.append(sql.SQL(_DELETE % (",".join(places), ",".join(ids))))
     values = [
         sql.SQL("({}::tid, {}::bigint, {}, {}::float8)").format(
             sql.Literal(one.row.place),

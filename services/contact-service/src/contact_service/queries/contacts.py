@@ -24,6 +24,7 @@ _ROWS: Final = (
     " phone text, job_title text, status text, company_id uuid, owner_id text, custom jsonb,"
     " words text[])"
 )
+_ENCODER: Final = json.JSONEncoder(default=str)  # `json.dumps` would make one for each call
 _BY_ID: Final = f"select {_COLUMNS} from contacts where id = %s and deleted_at is null"
 _LOCK: Final = f"select {_COLUMNS} from contacts where id = %s for update"
 _LOCK_MANY: Final = (
@@ -150,4 +151,4 @@ async def restore(tx: Transaction, contact: UUID, company: UUID | None) -> Conta
 
 def _rows(contacts: Sequence[tuple[UUID, Mapping[str, Any]]]) -> str:
     rows = [{"id": which, **values, "words": words_of(values)} for which, values in contacts]
-    return json.dumps(rows, default=str)
+    return _ENCODER.encode(rows)
