@@ -71,11 +71,10 @@ class Contacts:
         values = await self._checked(asked, None)
         if not allow_duplicates and _may_be_known(values):
             refuse(await rows.candidates(self.tx, values), values)
-        made = await rows.add(self.tx, [(new_id(), values)])
-        if not made:
+        contact = await rows.add(self.tx, new_id(), values)
+        if contact is None:
             refuse(await rows.candidates(self.tx, values), values)
             raise ContactDuplicate  # whoever had the address is being changed at this moment
-        contact = made[0]
         await self.audit.record(
             self.tx, "contact.created", "contact", contact.id, after=contact.values()
         )
