@@ -116,7 +116,7 @@ class OutboxQueue:
             OutboxUnavailable: The connection is lost. The rows are still there.
         """
         async with translated():
-            await self._connected.execute(statements.finish(sent, failed))
+            await self._connected.execute(statements.finish(sent, failed, prepared=self._prepared))
 
     async def status(self) -> OutboxStatus:
         """Count what waits. It reads every row.

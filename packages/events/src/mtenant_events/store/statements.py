@@ -95,9 +95,7 @@ FROM fitting WHERE before < {bytes} ORDER BY id""")
 
 # By place, which needs no index and no plan; the id is looked at too, should the place have been
 # vacuumed and used again.
-_DELETE: Final = (
-    "DELETE FROM eventing.outbox WHERE ctid = ANY ('{%s}'::tid[]) AND id = ANY ('{%s}'::bigint[])"
-)
+_DELETE: Final = "DELETE FROM eventing.outbox WHERE ctid = ANY ({}) AND id = ANY ({})"
 _DELAY: Final = sql.SQL(
     "UPDATE eventing.outbox o SET attempts = o.attempts + 1, last_error = f.error,"
     " delayed_until = clock_timestamp() + make_interval(secs => f.seconds)"
@@ -107,9 +105,11 @@ _DELAY: Final = sql.SQL(
 
 _PREPARE: Final = sql.SQL("""\
 PREPARE mtenant_relay_claim (int) AS {claim};
-PREPARE mtenant_relay_pick (int, bigint) AS {pick}""")
+PREPARE mtenant_relay_pick (int, bigint) AS {pick};
+PREPARE mtenant_relay_delete (tid[], bigint[]) AS {delete}""")
 _EXECUTE_CLAIM: Final = sql.SQL("EXECUTE mtenant_relay_claim ({})")
 _EXECUTE_PICK: Final = sql.SQL("EXECUTE mtenant_relay_pick ({}, {})")
+_EXECUTE_DELETE: Final = "EXECUTE mtenant_relay_delete ({}, {})"
 
 
 def prepare() -> bytes:
@@ -118,7 +118,8 @@ def prepare() -> bytes:
     To plan takes several times as long as to find the few rows of a batch.
     """
     claim, pick = _claim(sql.SQL("$1")), _pick(sql.SQL("$1"), sql.SQL("$2"))
-    return _PREPARE.format(claim=claim, pick=pick).as_bytes()
+    delete = sql.SQL(_DELETE.format("$1", "$2"))
+    return _PREPARE.format(claim=claim, pick=pick, delete=delete).as_bytes()
 
 
 @lru_cache(maxsize=SHARDS)  # of one size in practice: to put it together costs more than to send it
@@ -150,13 +151,15 @@ def _pick(size: sql.Composable, largest: sql.Composable) -> sql.Composed:
     return _PICK.format(size=size, bytes=largest)
 
 
-def finish(sent: Iterable[Row], failed: Iterable[Failure]) -> sql.Composed:
-    """Return the statements that end a batch."""
+def finish(sent: Iterable[Row], failed: Iterable[Failure], *, prepared: bool) -> sql.Composed:
+    """Return the statements that end a batch; `prepared` as for `take`."""
+    delete = _EXECUTE_DELETE if prepared else _DELETE
     said: list[sql.Composable] = []
     if gone := list(sent):
         # The server's own words, with nothing in them to escape; a Literal would look for it.
-        places, ids = (f'"{row.place}"' for row in gone), (str(row.id) for row in gone)
-        said.append(sql.SQL(_DELETE % (",".join(places), ",".join(ids))))
+        places = ",".join(f'"{row.place}"' for row in gone)
+        ids = ",".join(str(row.id) for row in gone)
+        said.append(sql.SQL(delete.format(f"'{{{places}}}'::tid[]", f"'{{{ids}}}'::bigint[]")))
     values = [
         sql.SQL("({}::tid, {}::bigint, {}, {}::float8)").format(
             sql.Literal(one.row.place),
