@@ -25,6 +25,7 @@ from mtenant_chassis.mail.transport import Transport
 from mtenant_chassis.mail.worker import MailOutcome
 from mtenant_chassis.parameters import given
 from mtenant_chassis.route import Router
+from mtenant_chassis.route_index import RouteIndex
 from mtenant_chassis.settings import Settings
 from mtenant_chassis.tenancy import tenant_name
 from mtenant_database import Transaction
@@ -116,8 +117,8 @@ def create_app(
                 "a service's routers are mtenant_chassis.Router: theirs say who may call"
             )
         app.state.own_routes += router.routes
-        # Not include_router: an included router is searched twice for every request.
-        app.router.routes.extend(router.routes)
+    # Not include_router: an included router is searched twice for every request.
+    app.router.routes[:0] = [RouteIndex(app.state.own_routes), *app.state.own_routes]
     paths = {route.path for route in app.state.own_routes}
     app.state.literal_paths = {path for path in paths if "{" not in path}
     # The last one that is added is the outermost.

@@ -197,7 +197,7 @@ class Contacts:
         is_new = company is not None and (before is None or company != before.company_id)
         if is_new and not await companies.hold(self.tx, [company]):
             raise CompanyUnknown
-        if before is None or owner != before.owner_id:
+        if owner is not None and (before is None or owner != before.owner_id):
             await Owners(self.chassis, self.own, self._tenant, self.who.id).check([owner])
         return values
 
