@@ -17,12 +17,16 @@ async def test_run_runs_the_whole_transaction_again_until_it_fits(db: Database, 
     handle = db.tenant(
         place.fresh("create table counters (n int)", "insert into counters values (0)")
     )
+    both = asyncio.Barrier(2)
     calls = 0
 
     async def increment(tx: Transaction, by: int) -> int:
         nonlocal calls
         calls += 1
+        waits = calls <= 2
         value = int(await tx.fetch_value("select n from counters"))
+        if waits:  # else one connection may serve all before there is another
+            await both.wait()
         await tx.execute("update counters set n = %s", [value + by])
         return value
 

@@ -118,6 +118,23 @@ def test_ids_outside_of_the_grammar_are_refused_not_folded(text: str) -> None:
         scope(text)
 
 
+@pytest.mark.parametrize("claim", [None, 1, ["acme"], {"id": "acme"}])
+def test_what_is_no_text_is_refused_as_any_other_id(claim: Any) -> None:
+    with pytest.raises(InvalidTenantId):
+        scope(claim)
+
+
+def test_what_is_remembered_of_tenants_is_theirs_and_bounded() -> None:
+    tenants = [f"t{number}" for number in range(3000)]
+    for _ in range(2):
+        for tenant in tenants:
+            for seconds, text in ((1.0, b"1000ms"), (2.0, b"2000ms")):
+                schema, path, name, limit = Target.of_tenant(tenant).encoded(seconds)
+                assert (schema, name, limit) == (b"tenant_" + name, tenant.encode(), text)
+                assert path == b'"' + schema + b'", pg_temp'
+    assert Target.encoded.cache_info().currsize < 3000
+
+
 def test_the_longest_schema_is_as_long_as_postgresql_takes() -> None:
     assert len(Target.of_tenant("a" * 56).schema) == 63
 

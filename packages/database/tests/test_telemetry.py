@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from mtenant_config import Secret
 from mtenant_database.config import DatabaseConfig
+from mtenant_database.database import Database
 from mtenant_database.metrics import BUCKETS, Metrics
 from mtenant_database.pool import Pool
 from mtenant_database.telemetry import Telemetry
@@ -227,6 +228,19 @@ def test_without_a_provider_there_is_no_span_and_all_is_counted() -> None:
     assert seen._span is None
     assert seen.end() > 0
     assert telemetry.metrics.snapshot().total_queries == 1
+
+
+@pytest.mark.anyio
+async def test_a_provider_that_is_set_later_is_found(
+    listening: Listening, place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Database(place.config()) as db:
+        await db.fetch_value("select 1")
+        monkeypatch.setattr(
+            trace, "_TRACER_PROVIDER", listening.tracers
+        )  # what may be set once only
+        await db.fetch_value("select 2")
+    assert [span.name for span in listening.spans()] == ["SELECT"]
 
 
 def test_one_of_several_hosts_is_not_named(listening: Listening) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import psycopg
@@ -64,6 +64,37 @@ async def test_rows_become_what_is_asked_for(db: Database, place: Any) -> None:
     assert await handle.fetch_all(query, {"id": 1}, row=dict_row) == [{"id": 1, "name": name}]
     assert await handle.fetch_optional(query, {"id": 1}, row=scalar_row) == 1
     assert await handle.fetch_optional(query, {"id": 2}, row=Contact) is None
+
+
+class Named:
+    """Takes its values by name only, although its `__init__` looks as if it took both."""
+
+    def __new__(cls, **values: Any) -> Named:
+        return super().__new__(cls)
+
+    def __init__(self, id: int, name: str) -> None:
+        self.values = {"id": id, "name": name}
+
+
+@dataclass
+class Keywords:
+    id: int
+    _: KW_ONLY
+    name: str
+
+
+async def test_a_class_is_called_with_the_columns_by_name(db: Database, place: Any) -> None:
+    handle = db.tenant(name := place.fresh())
+
+    for columns in ("id, name", "name, id"):  # and each of them twice, since it is remembered
+        for _ in range(2):
+            query = f"select {columns} from contacts"
+            assert await handle.fetch_one(query, row=Contact) == Contact(1, name)
+            assert await handle.fetch_one(query, row=Keywords) == Keywords(1, name=name)
+            assert (await handle.fetch_one(query, row=Named)).values == {"id": 1, "name": name}
+    for columns in ("id", "id, name as title", "id, name, 1 as more"):
+        with pytest.raises(TypeError):
+            await handle.fetch_one(f"select {columns} from contacts", row=Contact)
 
 
 async def test_queries_may_be_composed(db: Database, place: Any) -> None:

@@ -11,9 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from mtenant_chassis.cache import Cache, Cached, MemoryStore, RedisStore, Store, StoreUnavailable
+from mtenant_chassis.cache import (
+    RECHECK,
+    Cache,
+    Cached,
+    MemoryStore,
+    RedisStore,
+    Store,
+    StoreUnavailable,
+)
 from mtenant_chassis.cache.cache import OWN, PAUSE, TOMBSTONE
-from mtenant_database import InvalidTenantId
+from mtenant_database import InvalidTenantId, TenantSuspended
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +135,28 @@ async def test_every_key_has_its_tenant(redis: Redis) -> None:
 def test_there_is_no_entry_of_what_is_no_tenant(tenant: str) -> None:
     with pytest.raises(InvalidTenantId):
         Cache().tenant(tenant, "settings", seconds=60)
+
+
+async def test_what_is_kept_is_not_given_out_where_loading_is_refused() -> None:
+    now = 0.0
+    cache = Cache(MemoryStore(clock=lambda: now), clock=lambda: now)
+    notes = cache.tenant("acme", "note", seconds=900, recheck=RECHECK)
+    others = cache.tenant("acme", "other", seconds=900)
+
+    async def refused() -> Cached | None:
+        raise TenantSuspended
+
+    for one in (notes, others):
+        assert await one.get("a", load(1, "a")) == await one.get("a", refused) == "a"
+    now = RECHECK + 1
+    with pytest.raises(TenantSuspended):
+        await notes.get("a", refused)
+    with pytest.raises(TenantSuspended):
+        await notes.get("a", refused)
+    assert await others.get("a", refused) == "a"
+
+    assert await notes.get("b", load(1, "b")) == "b"
+    assert await notes.get("a", refused) == "a"
 
 
 async def test_what_is_not_there_is_loaded_each_time() -> None:

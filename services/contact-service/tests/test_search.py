@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from mtenant_config import Secret
+from mtenant_database.migrate import suspend
+
 pytestmark = pytest.mark.anyio
 
 PEOPLE: list[dict[str, Any]] = [
@@ -99,11 +102,23 @@ async def test_pages_of_any_order_have_every_contact_once(client: Any, sort: str
     assert followed.json()["items"][0]["id"] == forth[7]["id"]
 
 
+async def test_a_tenant_that_is_suspended_has_no_cached_contacts_for_long(
+    make_client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make_client(redis_url=Secret(redis_url)) as client:
+        path = f"/api/contacts/{(await client.contact(first_name='Ada'))['id']}"
+        found = [await client.get(path) for _ in range(3)]
+        await suspend(client.place.owner, client.tenant, settings=client.place.migrate)
+        monkeypatch.setattr("contact_service.handlers.lookup.RECHECK", 0.0)
+        refused = await client.get(path)
+
+    assert [one.status_code for one in found] == [200, 200, 200]
+    assert (refused.status_code, refused.json()["code"]) == (403, "TENANT_SUSPENDED")
+
+
 async def test_what_is_looked_up_is_kept_and_never_older_than_the_last_write(
     make_client: Any, redis_url: str
 ) -> None:
-    from mtenant_config import Secret  # noqa: PLC0415 - this test's own
-
     async with make_client(redis_url=Secret(redis_url)) as client:
         ada = await client.contact(first_name="Ada")
         path = f"/api/contacts/{ada['id']}"

@@ -73,6 +73,7 @@ class Pool(AsyncConnectionPool[ACT]):
     - A connection comes back as it went: one whose `search_path` is not what it was when the
       connection was new is closed, counted (`closed_leak`) and logged with the borrower's stack.
       PostgreSQL 18 reports the path by itself; an older server is asked at every tenth return.
+    - A connection that needs no care is lent and taken back in one step, which is not logged.
     - With `leak_threshold`, a connection that is out for longer is logged with the borrower's
       stack, and once more when it comes back.
     - `get_stats()` also has `pool_used` and why connections were closed: `closed_lifetime`,
@@ -270,7 +271,7 @@ class Pool(AsyncConnectionPool[ACT]):
         """
         begun = monotonic()
         try:
-            conn = await super().getconn(timeout)
+            conn = self._take_ready(timeout) or await super().getconn(timeout)
         except PoolTimeout as error:
             if self._telemetry is not None:
                 self._telemetry.loan_timed_out(self.name)
@@ -286,6 +287,25 @@ class Pool(AsyncConnectionPool[ACT]):
             loan.timer = loop.call_later(self.leak_threshold, self._report_overdue, loan)
         if self._telemetry is not None:
             self._telemetry.loan_began(self.name, loan.since - begun)
+        return conn
+
+    def _take_ready(self, timeout: float | None) -> ACT | None:
+        """Return a connection that may be lent in this very step; None where psycopg has to look."""
+        if (
+            self._closed
+            or self._open_implicit  # it warns of that
+            or self._check
+            or self._lock.locked()
+            or not self._pool
+            or (timeout is not None and timeout <= 0)
+            or self._is_due(self._pool[0])
+        ):
+            return None
+        conn = self._pool.popleft()
+        self._nconns_min = min(self._nconns_min, len(self._pool))
+        self._stats[self._REQUESTS_NUM] += 1
+        record_of(conn).pooled = False
+        conn._pool = self
         return conn
 
     async def _getconn_unchecked(self, timeout: float) -> ACT:
@@ -368,7 +388,10 @@ class Pool(AsyncConnectionPool[ACT]):
         record = record_of(conn)
         if record.loan is not None and not record.loan.ended:
             self._end_loan(record, record.loan)
-        await super().putconn(conn)
+        if record.release is None and self._needs_no_care(conn, record):
+            self._hand_over(conn, record)
+        else:
+            await super().putconn(conn)
 
     def _end_loan(self, record: Record, loan: Loan) -> None:
         loan.end()

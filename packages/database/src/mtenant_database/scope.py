@@ -11,14 +11,15 @@ there is no other, and on a replica that is an error of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from mtenant_database.tenant_id import check_tenant_id, schema_of
 
 SHARED_SCHEMA: Final = "shared"
 _SHARED_PATH: Final = '"shared", "eventing", pg_temp'
+
+_REMEMBERED: Final = 1024  # tenants; every request asks anew
 
 MISSING_SCHEMA: Final = "3F000"
 NO_USAGE: Final = "42602"
@@ -52,8 +53,7 @@ def scope(
     return scope_text(read_only=read_only, role=role), target.params(timeout)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """What a scope points at: a tenant's schema, or the shared ones."""
 
     tenant: str | None
@@ -62,11 +62,8 @@ class Target:
 
     @classmethod
     def of_tenant(cls, tenant: str) -> Target:
-        """Return the target of a tenant; an id needs no quoting, and is quoted."""
-        schema = schema_of(check_tenant_id(tenant))
-        # pg_temp comes last: unnamed, it is searched first, and a temporary table would be seen
-        # in place of the tenant's (manual, 19.11.1, search_path).
-        return cls(tenant, schema, f'"{schema}", pg_temp')
+        """Return the target of a tenant."""
+        return _of_tenant(check_tenant_id(tenant))  # which also takes what cannot be a key
 
     @classmethod
     def shared(cls) -> Target:
@@ -77,9 +74,18 @@ class Target:
         """Return the parameters of `scope_text`."""
         return [self.schema, self.path, self.tenant or "", milliseconds(timeout)]
 
+    @lru_cache(_REMEMBERED)  # noqa: B019 - what it keeps is a value
     def encoded(self, timeout: float) -> tuple[bytes, ...]:
         """Return the parameters as libpq takes them."""
         return tuple(param.encode() for param in self.params(timeout))
+
+
+@lru_cache(_REMEMBERED)
+def _of_tenant(tenant: str) -> Target:
+    schema = schema_of(tenant)
+    # An id needs no quoting, and is quoted. pg_temp comes last: unnamed, it is searched first, and a
+    # temporary table would be seen in place of the tenant's (manual, 19.11.1, search_path).
+    return Target(tenant, schema, f'"{schema}", pg_temp')
 
 
 @lru_cache

@@ -52,7 +52,8 @@ class Telemetry:
         tracing: Whether statements make spans. May be switched at any time.
         tenant_labels: Whether `db.client.operation.duration` has the tenant as an attribute; the
             first 1,000 are told apart. Spans always have it.
-        tracer_provider: OpenTelemetry's global one by default.
+        tracer_provider: OpenTelemetry's global one by default; if that is set later, it is found when
+            the next connection is lent.
         meter_provider: OpenTelemetry's global one by default.
 
     Attributes:
@@ -78,7 +79,7 @@ class Telemetry:
         self._tenants = _Labels() if tenant_labels else None
         self._measured: dict[tuple[str | None, ...], Attributes] = {}
         self._pools: list[ref[Pool[Any]]] = []
-        self._listens = tracer_provider is not None
+        self._listens = tracer_provider is not None or _somebody_listens()
         release = version("mtenant-database")
         self._tracer = trace.get_tracer(_SCOPE, release, tracer_provider)
         self._instruments = _Instruments(
@@ -115,6 +116,8 @@ class Telemetry:
 
     def loan_began(self, pool: str, waited: float) -> None:
         """Count a connection that was lent, and how long its borrower waited."""
+        # Not for each statement of the loan: it reads the environment.
+        self._listens = self._listens or _somebody_listens()
         self.metrics.record_active(1)
         self._instruments.wait_time.record(waited, _of_pool(pool))
 
@@ -134,7 +137,7 @@ class Telemetry:
                 yield pool
 
     def _span(self, operation: Kind, statement: str, tenant: str | None) -> Span | None:
-        if not self._listens and isinstance(trace.get_tracer_provider(), ProxyTracerProvider):
+        if not self._listens:
             return None
         attributes: Attributes = {**self._place, "db.namespace": self._database}
         if tenant is not None:
@@ -319,6 +322,11 @@ def _place(config: DatabaseConfig) -> tuple[Attributes, str]:
         if port.isdecimal():
             place["server.port"] = int(port)
     return place, parameters["dbname"]
+
+
+def _somebody_listens() -> bool:
+    """Tell whether there is a tracer provider by now; it may be set at any time, and then stays."""
+    return not isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
 
 
 def _of_pool(name: str) -> Attributes:

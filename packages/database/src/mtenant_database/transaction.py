@@ -29,7 +29,6 @@ from mtenant_database.statement import (
     check_copies,
     check_reads,
     convert,
-    deletes,
     kind_of,
     text_of,
 )
@@ -241,13 +240,17 @@ class Transaction(Verbs):
             AppError: By the table of `mtenant_database.sqlstate`.
         """
         self._check_open()
-        async with self._lock:
-            conn = await self._connection()
-            converted, _ = convert(conn, query, params)
-            kind_of(converted.query)
-            text = text_of(query, converted.query)
-            parts = converted.query, converted.params, converted.types, converted.formats
-            self._unit.pending.append(Queued(*parts, text))
+        conn = self._unit.conn
+        if (
+            conn is None or self._lock.locked()
+        ):  # else nobody is ahead, and what follows is one step
+            async with self._lock:
+                conn = await self._connection()
+        converted, _ = convert(conn, query, params)
+        kind_of(converted.query)
+        text = text_of(query, converted.query)
+        parts = converted.query, converted.params, converted.types, converted.formats
+        self._unit.pending.append(Queued(*parts, text))
         if len(self._unit.pending) >= _BATCH:
             await self._send_queued()
 
@@ -372,14 +375,12 @@ class Transaction(Verbs):
         self, conn: Connection, operation: Operation, query: Query, params: Params | None
     ) -> tuple[PGresult, Transformer, float]:
         converted, transformer = convert(conn, query, params)
-        kind = kind_of(converted.query)
         results, duration = await self._unit.send(
             conn,
             operation,
             text_of(query, converted.query),
             [converted],
-            writes=kind is Kind.WRITE,
-            deletes=kind is Kind.WRITE and deletes(converted.query),
+            writes=kind_of(converted.query) is Kind.WRITE,
         )
         return results[0], transformer, duration
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NoReturn
 
 from psycopg import OperationalError
+from psycopg._queries import PostgresQuery
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGresult
 
@@ -16,7 +17,7 @@ from mtenant_database.errors import DatabaseUnavailable, TransactionAborted
 from mtenant_database.flush import ConnectionLost, Messages, Prepared, Queued, Text
 from mtenant_database.scope import Target, milliseconds, scope_text
 from mtenant_database.sqlstate import translate
-from mtenant_database.statement import deletes as deletes_rows
+from mtenant_database.statement import deletes
 from mtenant_database.telemetry import Kind, Observation
 from mtenant_errors import AppError
 
@@ -122,7 +123,6 @@ class Unit:
         messages: Messages,
         *,
         writes: bool,
-        deletes: bool = False,
     ) -> tuple[list[PGresult], float]:
         """Send statements, behind what has to precede them; return their results and the seconds.
 
@@ -132,7 +132,6 @@ class Unit:
             text: The statement, for logs and traces.
             messages: The statement, or one for each row of parameters; may be none.
             writes: Whether it may give the transaction an id, which is then asked for.
-            deletes: As for `translate`.
 
         Raises:
             AppError: One of them failed.
@@ -161,7 +160,7 @@ class Unit:
             # Whatever it did goes with the transaction.
             raise lost(exc, writes=False) from exc
         if fault is not None:
-            self._fail(fault, ahead, before, deletes=deletes)
+            self._fail(fault, ahead, everything)
         if behind:
             self._take_xid(conn, results[-1])
         return results[len(before) : len(before) + len(messages)], duration
@@ -198,14 +197,12 @@ class Unit:
             Text(sql.encode(), [*target.encoded(statement), *bound]),
         ]
 
-    def _fail(self, fault: Fault, ahead: Messages, before: Messages, *, deletes: bool) -> NoReturn:
+    def _fail(self, fault: Fault, ahead: Messages, messages: Messages) -> NoReturn:
         error: AppError
         if fault.place == 1 < len(ahead) and self._target is not None:
             error = self._engine.scope_error(fault, self._target)
-        elif fault.place < len(before):
-            error = _error_of(before[fault.place], fault)
         else:
-            error = translate(fault.error, deletes=deletes)
+            error = _error_of(messages, fault)
         raise error from fault.error
 
     def _ask_xid(self) -> Text:
@@ -261,7 +258,7 @@ class Unit:
                 self._tell_commit(conn, asks, results)
                 return
             if not fault.closed or fault.place < place:
-                raise _error_of(messages[fault.place], fault) from fault.error
+                raise _error_of(messages, fault) from fault.error
             self._lost(conn, asks, results, fault.error)
 
     def _tell_commit(self, conn: Connection, asks: bool, results: Sequence[PGresult]) -> None:
@@ -331,6 +328,7 @@ def _texts(before: Messages, text: str) -> str:
     return "; ".join(dict.fromkeys([*texts, text] if text else texts))
 
 
-def _error_of(message: object, fault: Fault) -> AppError:
-    removes = isinstance(message, Queued) and deletes_rows(message.query)
+def _error_of(messages: Messages, fault: Fault) -> AppError:
+    failed = messages[fault.place] if fault.place < len(messages) else None
+    removes = isinstance(failed, (PostgresQuery, Queued)) and deletes(failed.query)
     return translate(fault.error, deletes=removes)

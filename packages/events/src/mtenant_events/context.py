@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -34,8 +32,7 @@ def current_context() -> EventContext:
     return _current.get()
 
 
-@contextmanager
-def event_context(**known: str | None) -> Iterator[EventContext]:
+class event_context:  # a class, since each request enters one: a generator costs twice as much
     """Say what the events take over that are made inside; the rest stays as it is outside.
 
     Args:
@@ -46,14 +43,28 @@ def event_context(**known: str | None) -> Iterator[EventContext]:
     ...         inside.actor
     'user-7'
     """
-    if known.get("tenant") is not None:
-        check_tenant_id(known["tenant"])
-    context = replace(_current.get(), **known)
-    token = _current.set(context)
-    try:
-        yield context
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_known", "_token")
+
+    def __init__(self, **known: str | None) -> None:
+        if known.get("tenant") is not None:
+            check_tenant_id(known["tenant"])
+        self._known = known
+
+    def __enter__(self) -> EventContext:
+        """Enter the context."""
+        context = replace(_current.get(), **self._known)
+        self._token = _current.set(context)
+        return context
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave it."""
+        _current.reset(self._token)
 
 
 class caused_by:

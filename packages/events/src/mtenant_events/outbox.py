@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from mtenant_events.abc import Executor, Wake
 from mtenant_events.codec import encode
@@ -16,6 +16,7 @@ from mtenant_events.event import Event, Key
 from mtenant_events.store.errors import TransactionRequired
 from mtenant_events.store.status import RELAY, STATUS, OutboxStatus
 
+_Row = tuple[str, str, str, str, bytes]
 _LONGEST_KEY: Final = 512  # bytes; it has to fit into an index
 _ADD: Final = (
     "INSERT INTO eventing.outbox (tenant, key, subject, headers, body) VALUES (%s, %s, %s, %s, %s)"
@@ -69,7 +70,12 @@ class Outbox:
                 payload.
             EventTooLarge: It is larger than the stream takes.
         """
-        (added,) = await self.add_many(tx, [event], key=key, ordered=ordered)
+        # Not by way of `add_many`: most transactions add one, and lists of one cost more than it does.
+        added, row = self._row(event, _tenant_of(tx), key)
+        if ordered:
+            await tx.execute(_LOCK, [[_lock(row)]])
+        await _send(tx)(_ADD, row)
+        self._hint(tx)
         return added
 
     async def add_many(
@@ -77,29 +83,15 @@ class Outbox:
     ) -> list[Event[Any]]:
         """Add events in one statement, in their order; for the rest as `add`, with one key for all."""
         tenant = _tenant_of(tx)
-        added = [event_of(event, source=self._config.source, tenant=tenant) for event in events]
-        if not added:
-            return added
-        keys = [_key_of(event) if key is None else _check_key(str(key)) for event in added]
-        messages = [
-            encode(event, self._config, key=key) for event, key in zip(added, keys, strict=True)
-        ]
+        pairs = [self._row(event, tenant, key) for event in events]
+        if not pairs:
+            return []
+        added, rows = [one for one, _ in pairs], [row for _, row in pairs]
         if ordered:
             # Before the ids are drawn, in a statement of its own: whoever waits draws a later one.
-            locks = {_lock(event.tenant, key) for event, key in zip(added, keys, strict=True)}
-            await tx.execute(_LOCK, [sorted(locks)])
-        rows = [
-            (event.tenant, key, message.subject, json.dumps(message.headers), message.body)
-            for event, key, message in zip(added, keys, messages, strict=True)
-        ]
-        # With the next statement or COMMIT, where the transaction can do that.
-        send = getattr(tx, "queue", tx.execute)
-        if len(rows) == 1:
-            await send(_ADD, rows[0])
-        else:
-            await send(_ADD_MANY, [list(column) for column in zip(*rows, strict=True)])
-        if self._wake is not None:
-            _hint(tx, self._wake)
+            await tx.execute(_LOCK, [sorted({_lock(row) for row in rows})])
+        await _send(tx)(_ADD_MANY, [list(column) for column in zip(*rows, strict=True)])
+        self._hint(tx)
         return added
 
     async def status(self, tx: Executor) -> OutboxStatus:
@@ -116,14 +108,26 @@ class Outbox:
         (row,) = await tx.fetch_all(STATUS)
         return OutboxStatus(*row)
 
+    def _row(self, event: Any, tenant: str | None, key: Key | None) -> tuple[Event[Any], _Row]:
+        made = event_of(event, source=self._config.source, tenant=tenant)
+        by = _key_of(made) if key is None else _check_key(str(key))
+        message = encode(made, self._config, key=by)
+        return made, (made.tenant, by, message.subject, json.dumps(message.headers), message.body)
 
-def _hint(tx: Executor, wake: Wake) -> None:
-    on_commit = getattr(tx, "on_commit", None)
-    if on_commit is None:
-        wake()
-    else:
-        # With each event, not once: what was registered in a savepoint goes with it.
-        on_commit(partial(wake, committed=True))
+    def _hint(self, tx: Executor) -> None:
+        if self._wake is None:
+            return
+        on_commit = getattr(tx, "on_commit", None)
+        if on_commit is None:
+            self._wake()
+        else:
+            # With each event, not once: what was registered in a savepoint goes with it.
+            on_commit(partial(self._wake, committed=True))
+
+
+def _send(tx: Executor) -> Callable[[LiteralString, Sequence[Any]], Awaitable[object]]:
+    # With the next statement or COMMIT, where the transaction can do that.
+    return getattr(tx, "queue", tx.execute)
 
 
 def _tenant_of(tx: Executor) -> str | None:
@@ -149,6 +153,7 @@ def _check_key(key: str) -> str:
     return key
 
 
-def _lock(tenant: str, key: str) -> int:
+def _lock(row: _Row) -> int:
+    tenant, key, *_ = row
     digest = blake2b(f"mtenant-events\0{tenant}\0{key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

@@ -181,8 +181,9 @@ class Relay:
             while not task.done() and loop.time() < end and self._transport.connected:
                 await asyncio.wait({task}, timeout=_GLANCE)
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
         if not task.cancelled():
             task.result()
 

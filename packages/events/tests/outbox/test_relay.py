@@ -445,6 +445,23 @@ def test_behind_a_transaction_pooler_a_relay_polls(
     asyncio.run(main())
 
 
+def test_behind_a_pooler_that_nobody_told_of_a_relay_works_too(
+    place: Any, stream: Any, eventually: Any, pgbouncer: str
+) -> None:
+    async def main() -> None:
+        async with stream.open() as carrier, AsyncExitStack() as stack:
+            for _ in range(3):
+                await stack.enter_async_context(Relay(pgbouncer, carrier))
+            for n in range(6):
+                place.fill(stream.name, f"t{n}", ["k"] * 50)
+                await eventually(lambda: place.waiting == 0)
+        assert (
+            _inversions([f"{m.subject}-{m.data.decode()}" for m in await stream.messages()]) == []
+        )
+
+    asyncio.run(main())
+
+
 def test_a_message_goes_on_with_the_trace_of_its_making_and_the_batch_is_linked_to_it(
     place: Any, stream: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -133,4 +133,4 @@ def _request_id(outer: object, header: bytes) -> str:
     for candidate in (outer, header.decode("latin-1")):
         if isinstance(candidate, str) and _REQUEST_ID.fullmatch(candidate):
             return candidate
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import wraps
 from types import TracebackType
@@ -61,20 +60,27 @@ class log_context:  # it is called like a function, as contextlib's are
         span_id: str | None = None,
         **tags: object,
     ) -> None:
-        given = {
-            "service": service,
-            "request_id": request_id,
-            "tenant_id": tenant_id,
-            "trace_id": trace_id,
-            "span_id": span_id,
-        }
-        self._identity = {name: value for name, value in given.items() if value is not None}
+        # Written out: a request enters several of these.
+        identity: dict[str, object] = {}
+        if service is not None:
+            identity["service"] = service
+        if request_id is not None:
+            identity["request_id"] = request_id
+        if tenant_id is not None:
+            identity["tenant_id"] = tenant_id
+        if trace_id is not None:
+            identity["trace_id"] = trace_id
+        if span_id is not None:
+            identity["span_id"] = span_id
+        self._identity = identity
         self._tags = tags
         self._tokens: list[Token[Scope]] = []
 
     def __enter__(self) -> None:
-        outer = SCOPE.get()
-        scope = Scope({**outer.identity, **self._identity}, {**outer.tags, **self._tags})
+        outer, tags = SCOPE.get(), self._tags
+        scope = Scope(
+            {**outer.identity, **self._identity}, {**outer.tags, **tags} if tags else outer.tags
+        )
         self._tokens.append(SCOPE.set(scope))
 
     def __exit__(
@@ -85,8 +91,10 @@ class log_context:  # it is called like a function, as contextlib's are
     ) -> None:
         # A ValueError: a generator was begun in one context and closed in another, as frameworks do
         # with dependencies in threads. The fields ended with the context that had them.
-        with suppress(ValueError):
+        try:  # noqa: SIM105  # `suppress` is an object and two calls, each time
             SCOPE.reset(self._tokens.pop())
+        except ValueError:
+            pass
 
 
 def current_request_id() -> str | None:

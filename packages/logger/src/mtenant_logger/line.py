@@ -55,6 +55,7 @@ DROPPED: Final = "log records dropped"
 
 _IDENTITY: Final = ("request_id", "tenant_id")
 _TRACE: Final = ("trace_id", "span_id")
+_GIVEN: Final = ("service", *_IDENTITY, *_TRACE)
 
 # What the quick way takes: fewer bytes than any cap, so that it never has to cut.
 _SHORT: Final = 2048
@@ -67,6 +68,7 @@ _CONSTANTS: Final = frozenset((bool, type(None)))
 # U+2028 and U+2029. In UTF-8 they cannot be part of another character, so bytes may be replaced.
 _UNSAFE: Final = re.compile(rb"\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
 
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 _NEVER: Final = (None, b"", b"", b"", None)
 _NEVER_BOUND: Final = (None, b"", None, b"")
 
@@ -327,10 +329,8 @@ class Lines:
         return name
 
     def _identity(self, scope: Scope, plain: Plain) -> dict[str, object]:
-        given = scope.identity
-        identity: dict[str, object] = {"service": given.get("service", self._service)}
-        identity |= {name: given[name] for name in (*_IDENTITY, *_TRACE) if name in given}
-        return {name: _short_text(value, plain) for name, value in identity.items()}
+        given = {"service": self._service, **scope.identity}
+        return {name: _short_text(given[name], plain) for name in _GIVEN if name in given}
 
     def _prepare_scope(self, scope: Scope) -> tuple[Any, ...]:
         epoch = self._epoch
@@ -357,6 +357,8 @@ class Lines:
         self, tags: Mapping[str, object], plain: Plain
     ) -> tuple[bytes, frozenset[str] | None]:
         """Encode tags for the quick way; names are None where a line must say what was lost."""
+        if not tags:
+            return b"", _NO_NAMES
         fields: dict[str, object] = {}
         for key, value in tags.items():
             name = self._name(key, fields, plain)
@@ -383,7 +385,7 @@ def _said(message: object, plain: Plain) -> str:
 
 
 def _short_text(value: object, plain: Plain) -> str:
-    plained = plain.value(value)
+    plained = value if type(value) is str else plain.value(value)
     return plain.text(plained if isinstance(plained, str) else str(plained), MAX_NAME_BYTES)
 
 

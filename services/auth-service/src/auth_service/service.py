@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from auth_service.background import Background
 from auth_service.domain.client import Client
@@ -19,7 +19,7 @@ from auth_service.keyring import Keyring, Load
 from auth_service.queries.sessions import Changed
 from auth_service.settings import AuthServiceSettings
 from auth_service.tenants import CALLEE, Tenants
-from mtenant_chassis import AccessToken, Chassis, TenantCache
+from mtenant_chassis import AccessToken, Chassis, TenantCache, given
 from mtenant_database import Tenant
 
 ACCESS_LIFETIME: Final = 600
@@ -146,5 +146,5 @@ async def _service(request: Request) -> Service:
     return service
 
 
-CurrentService = Annotated[Service, Depends(_service)]
+CurrentService = Annotated[Service, given(_service)]
 """The service, as a parameter of a route."""

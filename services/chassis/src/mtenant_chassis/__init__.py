@@ -34,6 +34,7 @@ from mtenant_chassis.idempotency import idempotent
 from mtenant_chassis.mail import Mail
 from mtenant_chassis.openapi import raises
 from mtenant_chassis.pages import Page, PageQuery
+from mtenant_chassis.parameters import given
 from mtenant_chassis.ratelimit import RateLimit, by_address, by_principal, limited
 from mtenant_chassis.route import Route, Router
 from mtenant_chassis.serve import main, run
@@ -77,6 +78,7 @@ __all__ = [
     "by_address",
     "by_principal",
     "create_app",
+    "given",
     "idempotent",
     "limited",
     "main",

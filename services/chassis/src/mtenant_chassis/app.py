@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx2 as httpx
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from opentelemetry import trace
 
 from mtenant_chassis import openapi, problems
@@ -23,7 +23,9 @@ from mtenant_chassis.events import EventsOf
 from mtenant_chassis.health import health_router
 from mtenant_chassis.mail.transport import Transport
 from mtenant_chassis.mail.worker import MailOutcome
+from mtenant_chassis.parameters import given
 from mtenant_chassis.route import Router
+from mtenant_chassis.route_index import RouteIndex
 from mtenant_chassis.settings import Settings
 from mtenant_chassis.tenancy import tenant_name
 from mtenant_database import Transaction
@@ -115,7 +117,8 @@ def create_app(
                 "a service's routers are mtenant_chassis.Router: theirs say who may call"
             )
         app.state.own_routes += router.routes
-        app.include_router(router)
+    # Not include_router: an included router is searched twice for every request.
+    app.router.routes[:0] = [RouteIndex(app.state.own_routes), *app.state.own_routes]
     paths = {route.path for route in app.state.own_routes}
     app.state.literal_paths = {path for path in paths if "{" not in path}
     # The last one that is added is the outermost.
@@ -164,5 +167,5 @@ async def _chassis(request: Request) -> Chassis:
     return chassis_of(request.app)
 
 
-CurrentChassis = Annotated[Chassis, Depends(_chassis)]
+CurrentChassis = Annotated[Chassis, given(_chassis)]
 """The app's parts, as a parameter of a route."""

@@ -19,11 +19,12 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import Depends, Query, Request
+from fastapi import Query, Request
 from pydantic import BaseModel
 
 from mtenant_chassis.auth.access import requires
 from mtenant_chassis.pages import Page, PageQuery
+from mtenant_chassis.parameters import given
 from mtenant_chassis.route import Router
 from mtenant_chassis.tenancy import Tenant
 from mtenant_database import Transaction
@@ -39,6 +40,7 @@ _LIST: Final = (
     " and (%(at)s::timestamptz is null or (at, id) < (%(at)s, %(id)s::uuid))"
     " order by at desc, id desc limit %(limit)s"
 )
+_ENCODER: Final = json.JSONEncoder(default=str)  # `json.dumps` would make one for each call
 
 
 class AuditEntry(BaseModel):
@@ -114,7 +116,7 @@ class AuditTrail:
 
 
 def _json(values: Mapping[str, Any] | None) -> str | None:
-    return None if values is None else json.dumps(values, default=str)
+    return None if values is None else _ENCODER.encode(values)
 
 
 async def audit_of(request: Request) -> AuditTrail:
@@ -126,7 +128,7 @@ async def audit_of(request: Request) -> AuditTrail:
     return AuditTrail(service, actor, state.get("request_id"))
 
 
-Audit = Annotated[AuditTrail, Depends(audit_of)]
+Audit = Annotated[AuditTrail, given(audit_of)]
 """The request's trail, as a parameter of a route."""
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import Depends
-
 from mtenant_chassis.auth.middleware import ASGIApp, Message, Receive, Scope, Send
 from mtenant_errors import PayloadTooLarge
 
@@ -28,16 +26,13 @@ class BodyTooLarge(PayloadTooLarge):
 
 @dataclass(frozen=True)
 class BodyLimit:
-    """A route's own limit; also a dependency of FastAPI that does nothing.
+    """A route's own limit, in its `dependencies=[...]`; `Route` takes it out before FastAPI looks at them.
 
     Attributes:
         size: The largest body, in bytes.
     """
 
     size: int
-
-    async def __call__(self) -> None:
-        """Do nothing: `apply` is called before the body is read."""
 
     def apply(self, scope: Scope) -> None:
         """Set the limit of a request."""
@@ -50,7 +45,7 @@ def body_limit(size: int) -> Any:
     Args:
         size: The largest body, in bytes.
     """
-    return Depends(BodyLimit(size))
+    return BodyLimit(size)
 
 
 class BodyLimitMiddleware:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -24,6 +24,7 @@ from mtenant_chassis.metrics import RequestMetrics
 from mtenant_logger import log_context
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
+_NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
@@ -82,7 +83,7 @@ class EdgeMiddleware:
             _end(span, method, route, status)
 
     def _span(self, scope: Scope, method: str) -> Span:
-        parent = _PROPAGATOR.extract(_Fields(scope["headers"]))
+        parent = _PROPAGATOR.extract(_fields(scope["headers"]))
         span = self._tracer.start_span(method, context=parent, kind=SpanKind.SERVER)
         if span.get_span_context().is_valid:
             return span
@@ -93,29 +94,18 @@ class EdgeMiddleware:
                 int.from_bytes(noise[:16], "big") or 1,
                 int.from_bytes(noise[16:], "big") or 1,
                 is_remote=False,
-                trace_flags=TraceFlags(TraceFlags.DEFAULT),
+                trace_flags=_NOT_SAMPLED,
             )
         )
 
 
-class _Fields(Mapping[str, str]):
-    """The two fields of a trace, as the propagator asks for them."""
-
-    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self._found = {
-            name.decode(): value.decode("latin-1")
-            for name, value in headers
-            if name in {b"traceparent", b"tracestate"}
-        }
-
-    def __getitem__(self, name: str) -> str:
-        return self._found[name]
-
-    def __iter__(self) -> Any:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
+def _fields(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the two fields of a trace, as the propagator asks for them."""
+    return {
+        name.decode(): value.decode("latin-1")
+        for name, value in headers
+        if name in {b"traceparent", b"tracestate"}
+    }
 
 
 def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

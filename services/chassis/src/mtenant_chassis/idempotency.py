@@ -20,9 +20,9 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b, sha256
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Request, Response
 
 from mtenant_database import Transaction
 from mtenant_errors import AppError, BadRequest, Conflict, Unprocessable
@@ -33,6 +33,7 @@ LIFETIME: Final = timedelta(hours=24)
 """How long an answer is kept."""
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_MEANING: Final = "chosen by the client; the same request with the same key happens once"
 _LOCK: Final = "select pg_try_advisory_xact_lock(%s)"
 _FIND: Final = (
     "select fingerprint, status, headers, body from idempotency_keys"
@@ -74,23 +75,30 @@ class IdempotencyKeyReused(Unprocessable):
     )
 
 
-async def declare(
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=255,
-            pattern=r"^[\x21-\x7e]+$",
-            description="chosen by the client; the same request with the same key happens once",
-        ),
-    ] = None,
-) -> None:
-    """Declare the field to OpenAPI; what it means happens around the route."""
+PARAMETER: Final[dict[str, Any]] = {
+    "name": FIELD,
+    "in": "header",
+    "required": False,
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": r"^[\x21-\x7e]+$",
+        "description": _MEANING,
+        "title": "Idempotency-Key",
+    },
+    "description": _MEANING,
+}
+"""The field, as OpenAPI has it."""
+
+
+class Idempotent:
+    """Says in a route's `dependencies=[...]` that it offers Idempotency-Key; `Route` takes it out."""
 
 
 def idempotent() -> Any:
     """Offer Idempotency-Key; for `dependencies=[...]` of a route that has a `Tx`."""
-    return Depends(declare)
+    return Idempotent()
 
 
 def key_of(request: Request) -> str | None:

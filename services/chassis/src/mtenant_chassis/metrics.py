@@ -5,8 +5,8 @@ No metric has the tenant as a label: there are too many of them, and who they ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -40,15 +40,12 @@ class RequestMetrics:
         self._running = Gauge(
             "http_requests_in_flight", "Requests that are being answered.", registry=self.registry
         )
+        # As many as the registry has, which keeps each of them, too.
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
-    @contextmanager
-    def in_flight(self) -> Iterator[None]:
+    def in_flight(self) -> AbstractContextManager[None]:
         """Count a request as running."""
-        self._running.inc()
-        try:
-            yield
-        finally:
-            self._running.dec()
+        return self._running.track_inprogress()
 
     @property
     def running(self) -> int:
@@ -57,8 +54,14 @@ class RequestMetrics:
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        answered = self._answered.get((method, route, status))
+        if answered is None:
+            counter = self._requests.labels(method, route, str(status))
+            answered = counter, self._seconds.labels(method, route)
+            self._answered[method, route, status] = answered
+        counter, histogram = answered
+        counter.inc()
+        histogram.observe(seconds)
 
     def expose(self, name: str, numbers: Callable[[], dict[str, int | float]]) -> None:
         """Show numbers that somebody else counts, each time they are asked for.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from mtenant_chassis import etag, idempotency
+from mtenant_chassis import etag
 from mtenant_chassis.auth.access import Access
 from mtenant_errors.table import BY_STATUS
 
@@ -62,7 +62,13 @@ def raises(*statuses: int) -> Responses:
 
 
 def responses_of(
-    access: Access, methods: Iterable[str], path: str, calls: frozenset[Any], *, body: bool
+    access: Access,
+    methods: Iterable[str],
+    path: str,
+    calls: frozenset[Any],
+    *,
+    body: bool,
+    idempotent: bool,
 ) -> Responses:
     """Return every status that a route may answer with because of what the chassis does for it.
 
@@ -72,6 +78,7 @@ def responses_of(
         path: Its template.
         calls: The dependencies that it has.
         body: Whether it reads one.
+        idempotent: Whether it offers Idempotency-Key.
     """
     statuses = set(_ALWAYS)
     if access.who != "public":
@@ -80,7 +87,7 @@ def responses_of(
         statuses.add(404)
     if body:
         statuses |= {413, 422}
-    if idempotency.declare in calls:
+    if idempotent:
         statuses |= {409, 422}
     if etag.condition in calls:
         statuses.add(412)

@@ -13,7 +13,9 @@ from mtenant_chassis import idempotency
 from mtenant_chassis.auth.access import Access
 from mtenant_chassis.body_limit import BodyLimit
 from mtenant_chassis.etag import not_modified
+from mtenant_chassis.idempotency import Idempotent
 from mtenant_chassis.openapi import responses_of, security_of
+from mtenant_chassis.parameters import give, split
 from mtenant_chassis.problems import known_names, not_allowed, translate
 from mtenant_chassis.tenancy import tenant_of, transaction_of
 from mtenant_errors import AppError
@@ -31,50 +33,74 @@ class Route(APIRoute):
 
     Attributes:
         access: What it asks of its caller.
+        limit: How large a body it takes, if it says so.
+        idempotent: Whether it offers Idempotency-Key.
 
     Raises:
         TypeError: It says nothing about its callers, or `idempotent()` stands without a `Tx`.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-        self.access = _access_of(self)
-        calls = frozenset(one.call for one in _all(self.dependant))
+        said = list(options.pop("dependencies", None) or ())
+        self.access = _access_of(path, said)
+        self.limit = next((one for one in said if isinstance(one, BodyLimit)), None)
+        self.idempotent = any(isinstance(one, Idempotent) for one in said)
+        endpoint, self._asked = split(endpoint)
+        solved = [one for one in said if not isinstance(one, Access | BodyLimit | Idempotent)]
+        super().__init__(path, endpoint, dependencies=solved, **options)
         found = responses_of(
-            self.access, self.methods or (), path, calls, body=self.body_field is not None
+            self.access,
+            self.methods or (),
+            path,
+            self._calls(),
+            body=self.body_field is not None,
+            idempotent=self.idempotent,
         )
         self.responses = {**found, **self.responses}
-        self.openapi_extra = {**security_of(self.access), **(self.openapi_extra or {})}
+        parameters = {"parameters": [idempotency.PARAMETER]} if self.idempotent else {}
+        self.openapi_extra = {
+            **security_of(self.access),
+            **parameters,
+            **(self.openapi_extra or {}),
+        }
 
     def get_route_handler(self) -> Handler:
         """Return the handler, with all of that around it."""
-        handle = super().get_route_handler()
-        access = _access_of(self)
-        calls = {one.call for one in _all(self.dependant)}
-        if transaction_of in calls:
-            handle = self._in_transaction(handle, offers_key=idempotency.declare in calls)
-        elif idempotency.declare in calls:
+        handle = self._giving(super().get_route_handler())
+        if transaction_of in self._calls():
+            handle = self._in_transaction(handle)
+        elif self.idempotent:
             raise TypeError(
                 f"{self.path}: idempotent() needs a Tx, which the answer is stored with"
             )
-
-        limits = [one for one in calls if isinstance(one, BodyLimit)]
-        template = "{" in self.path
+        access, limit, template = self.access, self.limit, "{" in self.path
 
         async def checked(request: Request) -> Response:
             if template and request.scope["path"] in request.app.state.literal_paths:
                 raise not_allowed(request)  # DELETE /contacts/export is not of /contacts/{id}
             access.check(request.scope["state"])
-            for limit in limits:
+            if limit is not None:
                 limit.apply(request.scope)
             return not_modified(request, await handle(request))
 
         return checked
 
-    def _in_transaction(self, handle: Handler, *, offers_key: bool) -> Handler:
+    def _calls(self) -> frozenset[Any]:
+        return frozenset((*self._asked.values(), *(one.call for one in _all(self.dependant))))
+
+    def _giving(self, handle: Handler) -> Handler:
+        asked = self._asked
+
+        async def run(request: Request) -> Response:
+            await give(request, asked)
+            return await handle(request)
+
+        return run if asked else handle
+
+    def _in_transaction(self, handle: Handler) -> Handler:
         async def run(request: Request) -> Response:
             tenant = await tenant_of(request)
-            key = idempotency.key_of(request) if offers_key else None
+            key = idempotency.key_of(request) if self.idempotent else None
             guard = None
             if key is not None:
                 service = request.app.state.chassis.settings.service
@@ -114,11 +140,11 @@ def _told(err: AppError, request: Request) -> tuple[int, list[tuple[str, str]], 
     return err.status_code, list(headers.items()), body
 
 
-def _access_of(route: APIRoute) -> Access:
-    found = [one.call for one in _all(route.dependant) if isinstance(one.call, Access)]
+def _access_of(path: str, said: list[Any]) -> Access:
+    found = [one for one in said if isinstance(one, Access)]
     if len(found) != 1:
         raise TypeError(
-            f"{route.path} says {'nothing' if not found else 'two things'} about its callers: add one of"
+            f"{path} says {'nothing' if not found else 'two things'} about its callers: add one of"
             " requires('noun:verb'), authenticated(), services_only(), public() to its dependencies"
         )
     return found[0]

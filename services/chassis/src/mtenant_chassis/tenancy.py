@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 import mtenant_database
+from mtenant_chassis.parameters import given
 from mtenant_database import TenantRequired
 from mtenant_errors import Forbidden
 
@@ -45,10 +46,10 @@ async def transaction_of(request: Request) -> mtenant_database.Transaction:
     return tx
 
 
-Tenant = Annotated[mtenant_database.Tenant, Depends(tenant_of)]
+Tenant = Annotated[mtenant_database.Tenant, given(tenant_of)]
 """The handle of the caller's tenant, as a parameter of a route: `async def get(tenant: Tenant)`."""
 
-Tx = Annotated[mtenant_database.Transaction, Depends(transaction_of)]
+Tx = Annotated[mtenant_database.Transaction, given(transaction_of)]
 """The request's transaction of the caller's tenant: committed before the answer is sent.
 
 Anything that the route raises rolls it back. A route that has it uses no handle besides: a handle's

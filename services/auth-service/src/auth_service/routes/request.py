@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import Depends, Request
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from auth_service.domain.errors import LoginRequired, TenantMissing
 from auth_service.handlers.login import Device
 from auth_service.service import Service
-from mtenant_chassis import CurrentPrincipal
+from mtenant_chassis import given
+from mtenant_chassis.auth.access import principal_of
 from mtenant_database import TenantNotFound
 
 TenantId = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9_]{0,55}$")]
@@ -70,7 +71,7 @@ async def _device(request: Request) -> Device:
     return Device(request.client.host if request.client else "", agent)
 
 
-CurrentDevice = Annotated[Device, Depends(_device)]
+CurrentDevice = Annotated[Device, given(_device)]
 """Where a request comes from, as a parameter of a route."""
 
 
@@ -87,12 +88,13 @@ class Person:
     session: UUID
 
 
-async def _person(principal: CurrentPrincipal) -> Person:
+async def _person(request: Request) -> Person:
+    principal = await principal_of(request)
     # A key's token has scopes: with a key nobody makes further keys, or changes the password.
     if principal.kind != "user" or principal.scopes is not None or principal.session is None:
         raise LoginRequired
     return Person(UUID(principal.id), UUID(principal.session))
 
 
-CurrentPerson = Annotated[Person, Depends(_person)]
+CurrentPerson = Annotated[Person, given(_person)]
 """The person who asks, as a parameter of a route; no API key, no service."""

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from mtenant_chassis.auth.permissions import check_permission
 from mtenant_chassis.auth.principal import Principal
+from mtenant_chassis.parameters import given
 from mtenant_errors import AppError, Forbidden, Unauthorized
 
 
@@ -38,7 +39,7 @@ class ServicesOnly(Forbidden):
 
 @dataclass(frozen=True)
 class Access:
-    """A route's demand; also a dependency of FastAPI that does nothing.
+    """A route's demand, in its `dependencies=[...]`; `Route` takes it out before FastAPI looks at them.
 
     Attributes:
         who: Anybody, anybody with a token, or services.
@@ -47,9 +48,6 @@ class Access:
 
     who: Literal["public", "authenticated", "services"]
     permission: str | None = None
-
-    async def __call__(self) -> None:
-        """Do nothing: `check` is called before the request's body is read."""
 
     def check(self, state: Mapping[str, Any]) -> None:
         """Let the caller pass, or not.
@@ -76,17 +74,17 @@ def requires(permission: str) -> Any:
     Raises:
         ValueError: It is no `noun:verb`.
     """
-    return Depends(Access("authenticated", check_permission(permission)))
+    return Access("authenticated", check_permission(permission))
 
 
 def authenticated() -> Any:
     """Demand a good token, and nothing more."""
-    return Depends(Access("authenticated"))
+    return Access("authenticated")
 
 
 def public() -> Any:
     """Demand nothing: the route answers everybody."""
-    return Depends(Access("public"))
+    return Access("public")
 
 
 def services_only(permission: str | None = None) -> Any:
@@ -98,7 +96,7 @@ def services_only(permission: str | None = None) -> Any:
     Raises:
         ValueError: It is no `noun:verb`.
     """
-    return Depends(Access("services", permission and check_permission(permission)))
+    return Access("services", permission and check_permission(permission))
 
 
 async def principal_of(request: Request) -> Principal:
@@ -114,5 +112,5 @@ async def principal_of(request: Request) -> Principal:
     return principal
 
 
-CurrentPrincipal = Annotated[Principal, Depends(principal_of)]
+CurrentPrincipal = Annotated[Principal, given(principal_of)]
 """The caller, as a parameter of a route: `async def get(user: CurrentPrincipal)`."""

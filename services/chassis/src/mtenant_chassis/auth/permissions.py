@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Literal, get_args
 
 Role = Literal["viewer", "member", "manager", "admin", "owner"]
@@ -33,6 +34,7 @@ _PERMISSION: Final = re.compile(rf"[a-z][a-z0-9-]*:({'|'.join(VERBS)})")
 _RANK: Final[dict[str, int]] = {name: n for names in (ROLES, VERBS) for n, name in enumerate(names)}
 
 
+@lru_cache(256)  # those of the routes, for each request
 def check_permission(permission: str) -> str:
     """Return the permission as it is.
 

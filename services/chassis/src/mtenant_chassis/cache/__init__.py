@@ -11,12 +11,13 @@
 {'theme': 'dark'}
 """
 
-from mtenant_chassis.cache.cache import Cache, Cached, TenantCache
+from mtenant_chassis.cache.cache import RECHECK, Cache, Cached, TenantCache
 from mtenant_chassis.cache.memory import MemoryStore
 from mtenant_chassis.cache.redis import RedisStore
 from mtenant_chassis.cache.store import Store, StoreUnavailable
 
 __all__ = [
+    "RECHECK",
     "Cache",
     "Cached",
     "MemoryStore",

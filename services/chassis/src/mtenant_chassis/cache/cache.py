@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,11 @@ PAUSE: Final = 1.0
 OWN: Final = 30.0
 """Seconds for which this process alone keeps a value: nobody tells it what others change."""
 
+RECHECK: Final = 30.0
+"""Seconds for which entries of a tenant's rows are believed after the database last let the tenant in."""
+
 _MOST_OWED: Final = 10_000
+_MOST_ANSWERED: Final = 10_000
 
 _logger = logging.getLogger("mtenant_chassis.cache")
 
@@ -68,20 +73,27 @@ class Cache:
         self._away_until = 0.0
         self._owed: OrderedDict[str, int] = OrderedDict()
         self._settling = asyncio.Lock()
+        self._answered: OrderedDict[str, float] = OrderedDict()
         self.hits = self.misses = self.failures = 0
 
-    def tenant(self, tenant: str, kind: str, *, seconds: float) -> TenantCache:
+    def tenant(
+        self, tenant: str, kind: str, *, seconds: float, recheck: float = math.inf
+    ) -> TenantCache:
         """Return the cache of one kind of thing of one tenant.
 
         Args:
             tenant: The tenant's id.
             kind: Such as `settings`.
             seconds: How long a value is kept.
+            recheck: Seconds after which a process loads one value again, whichever is asked for next,
+                before it believes any other of them: where loading is refused, what is kept is not
+                given out either. Never by default.
 
         Raises:
             InvalidTenantId: It is none. There is no entry without a tenant.
         """
-        return TenantCache(self, f"{self._service}:{check_tenant_id(tenant)}:{kind}:", seconds)
+        prefix = f"{self._service}:{check_tenant_id(tenant)}:{kind}:"
+        return TenantCache(self, prefix, seconds, recheck)
 
     async def healthy(self) -> bool:
         """Tell whether the shared store answers; True if there is none."""
@@ -121,6 +133,15 @@ class Cache:
             _logger.warning("the shared cache is away, this process's own serves: %s", exc)
         self._away_until = self._clock() + PAUSE
 
+    def _is_believed(self, prefix: str, recheck: float) -> bool:
+        return self._clock() - self._answered.get(prefix, -math.inf) <= recheck
+
+    def _note_answer(self, prefix: str) -> None:
+        self._answered[prefix] = self._clock()
+        self._answered.move_to_end(prefix)
+        while len(self._answered) > _MOST_ANSWERED:
+            self._answered.popitem(last=False)
+
     async def _get(self, key: str) -> bytes | None:
         try:
             return await (await self._store()).get(key)
@@ -156,10 +177,11 @@ class Cache:
 class TenantCache:
     """One kind of thing of one tenant; `Cache.tenant` makes it."""
 
-    def __init__(self, cache: Cache, prefix: str, seconds: float) -> None:
+    def __init__(self, cache: Cache, prefix: str, seconds: float, recheck: float) -> None:
         self._cache = cache
         self._prefix = prefix
         self._seconds = seconds
+        self._recheck = recheck
 
     async def get(self, key: str, load: Callable[[], Awaitable[Cached | None]]) -> Any:
         """Return the value, from the cache or as it is loaded; None if there is none to load.
@@ -169,12 +191,14 @@ class TenantCache:
             load: Reads it from the database, with its version.
         """
         name = self._prefix + key
-        found = await self._cache._get(name)
+        believed = self._cache._is_believed(self._prefix, self._recheck)
+        found = await self._cache._get(name) if believed else None
         if found is not None:
             self._cache.hits += 1
             return json.loads(found)
         self._cache.misses += 1
         loaded = await load()
+        self._cache._note_answer(self._prefix)
         if loaded is None:
             return None
         text = json.dumps(loaded.value, separators=(",", ":")).encode()

@@ -71,11 +71,10 @@ class Contacts:
         values = await self._checked(asked, None)
         if not allow_duplicates and _may_be_known(values):
             refuse(await rows.candidates(self.tx, values), values)
-        made = await rows.add(self.tx, [(new_id(), values)])
-        if not made:
+        contact = await rows.add(self.tx, new_id(), values)
+        if contact is None:
             refuse(await rows.candidates(self.tx, values), values)
             raise ContactDuplicate  # whoever had the address is being changed at this moment
-        contact = made[0]
         await self.audit.record(
             self.tx, "contact.created", "contact", contact.id, after=contact.values()
         )
@@ -198,7 +197,7 @@ class Contacts:
         is_new = company is not None and (before is None or company != before.company_id)
         if is_new and not await companies.hold(self.tx, [company]):
             raise CompanyUnknown
-        if before is None or owner != before.owner_id:
+        if owner is not None and (before is None or owner != before.owner_id):
             await Owners(self.chassis, self.own, self._tenant, self.who.id).check([owner])
         return values
 

@@ -196,7 +196,7 @@ class Upsert:
             after = await rows.change(tx, [(one.id, one.values) for one in changed])
         made: Sequence[Contact] = []
         if fresh:
-            made = await rows.add(tx, [(one.id, one.values) for one in fresh])
+            made = await rows.add_many(tx, [(one.id, one.values) for one in fresh])
         await self._tell(tx, made, after, book)
         there = {one.id for one in made}
         return {line for one in fresh if one.id not in there for line in one.lines}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from mtenant_chassis import AuditTrail, Cached, Chassis, TenantCache
+from mtenant_chassis.cache import RECHECK
 from mtenant_chassis.etag import Condition
 from mtenant_database import Tenant
 from tenant_service.domain.event import TenantUpdated
@@ -33,7 +34,7 @@ class Versioned(Generic[S]):
 
 def cache_of(chassis: Chassis, tenant: str) -> TenantCache:
     """Return where a tenant's settings are kept for a day."""
-    return chassis.cache.tenant(tenant, "settings", seconds=_A_DAY)
+    return chassis.cache.tenant(tenant, "settings", seconds=_A_DAY, recheck=RECHECK)
 
 
 async def forget_settings(chassis: Chassis, tenant: str, version: int) -> None:
