@@ -241,11 +241,10 @@ class Transaction(Verbs):
         """
         self._check_open()
         conn = self._unit.conn
-        if (
-            conn is None or self._lock.locked()
-        ):  # else nobody is ahead, and what follows is one step
+        if conn is None or self._lock.locked():
             async with self._lock:
                 conn = await self._connection()
+        # From here on it is one step: nobody can get ahead of it.
         converted, _ = convert(conn, query, params)
         kind_of(converted.query)
         text = text_of(query, converted.query)
