@@ -191,7 +191,18 @@ async def ask_everything(on: Any) -> None:
 
 
 WRITERS = {
-    *("add", "change", "delete", "restore", "stage", "staged", "refuse", "advance", "finish"),
+    *(
+        "add",
+        "add_many",
+        "change",
+        "delete",
+        "restore",
+        "stage",
+        "staged",
+        "refuse",
+        "advance",
+        "finish",
+    ),
     *("forget_digest", "put", "keep", "remove", "admit"),
 }
 

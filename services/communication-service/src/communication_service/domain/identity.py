@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from mtenant_events.uuid7 import uuid7
+from mtenant_events.uuid7 import uuid7_number
 
 
 def new_id() -> UUID:
@@ -13,4 +13,4 @@ def new_id() -> UUID:
     >>> new_id().version
     7
     """
-    return UUID(uuid7())
+    return UUID(int=uuid7_number())
