@@ -8,7 +8,7 @@ from typing import Final
 FIRST: Final = 0.001
 """Seconds from a hint to the first look, when nothing was going on."""
 
-PACE: Final = 0.01
+PACE: Final = 0.02
 """Seconds between two looks while hints keep coming: each look then finds more."""
 
 

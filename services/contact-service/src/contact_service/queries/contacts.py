@@ -52,15 +52,17 @@ _INTO: Final = (
     "contacts (id, first_name, last_name, email, phone, job_title, status, company_id, owner_id, custom,"
     " search)"
 )
-_ADDED: Final = f" on conflict (email) where deleted_at is null do nothing returning {_COLUMNS}"
+_UNLESS_KNOWN: Final = " on conflict (email) where deleted_at is null do nothing"
 _ADD: Final = (
     f"insert into {_INTO} values (%(id)s, %(first_name)s, %(last_name)s, %(email)s, %(phone)s,"
     " %(job_title)s, %(status)s, %(company_id)s, %(owner_id)s, %(custom)s::jsonb,"
-    f" array_to_tsvector(string_to_array(%(words)s, ' '))){_ADDED}"
+    f" array_to_tsvector(string_to_array(%(words)s, ' '))){_UNLESS_KNOWN}"
+    " returning custom, created_at, updated_at, version"
 )
 _ADD_MANY: Final = (
     f"insert into {_INTO} select id, first_name, last_name, email, phone, job_title, status,"
-    f" company_id, owner_id, custom, array_to_tsvector(words) from {_ROWS}{_ADDED}"
+    f" company_id, owner_id, custom, array_to_tsvector(words) from {_ROWS}{_UNLESS_KNOWN}"
+    f" returning {_COLUMNS}"
 )
 _CHANGE: Final = (
     "update contacts set first_name = r.first_name, last_name = r.last_name, email = r.email,"
@@ -136,7 +138,20 @@ async def add(tx: Transaction, contact: UUID, values: Mapping[str, Any]) -> Cont
     # Not as one of many: of one row the server would read JSON for longer than it inserts.
     custom, found = _ENCODER.encode(values["custom"]), " ".join(words_of(values))
     params = {**values, "id": contact, "custom": custom, "words": found}
-    return await tx.fetch_optional(_ADD, params, row=Contact)
+    row = await tx.fetch_optional(_ADD, params)
+    if row is None:
+        return None
+    # The rest is stored as it was sent; of JSON numbers may be written otherwise.
+    custom, created_at, updated_at, version = row
+    return Contact(
+        id=contact,
+        **{**values, "custom": custom},
+        created_at=created_at,
+        updated_at=updated_at,
+        deleted_at=None,
+        merged_into=None,
+        version=version,
+    )
 
 
 async def add_many(
