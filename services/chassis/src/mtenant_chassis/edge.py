@@ -73,10 +73,12 @@ class EdgeMiddleware:
 
         span = self._span(scope, method)
         token = otel_context.attach(trace.set_span_in_context(span))
+        self._metrics.running += 1
         try:
-            with log_context(service=self._service), self._metrics.in_flight():
+            with log_context(service=self._service):
                 await self.app(scope, receive, watch)
         finally:
+            self._metrics.running -= 1
             otel_context.detach(token)
             route = _route(scope)
             self._metrics.observe(method, route, status, perf_counter() - begun)

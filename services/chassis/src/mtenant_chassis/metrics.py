@@ -6,7 +6,6 @@ No metric has the tenant as a label: there are too many of them, and who they ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -21,6 +20,7 @@ class RequestMetrics:
 
     Attributes:
         registry: The app's own; a service adds its metrics to it.
+        running: How many requests are being answered.
     """
 
     def __init__(self) -> None:
@@ -37,20 +37,12 @@ class RequestMetrics:
             ("method", "route"),
             registry=self.registry,
         )
-        self._running = Gauge(
+        self.running = 0  # in one thread, the event loop's
+        Gauge(
             "http_requests_in_flight", "Requests that are being answered.", registry=self.registry
-        )
+        ).set_function(lambda: self.running)
         # As many as the registry has, which keeps each of them, too.
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-
-    def in_flight(self) -> AbstractContextManager[None]:
-        """Count a request as running."""
-        return self._running.track_inprogress()
-
-    @property
-    def running(self) -> int:
-        """How many requests are being answered."""
-        return int(self._running._value.get())
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""

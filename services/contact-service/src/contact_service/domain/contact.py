@@ -125,9 +125,7 @@ class Contact:
     @property
     def name(self) -> str:
         """What to call the person."""
-        return " ".join(part for part in (self.first_name, self.last_name) if part) or (
-            self.email or ""
-        )
+        return f"{self.first_name} {self.last_name}".strip(" ") or self.email or ""
 
     def values(self) -> dict[str, Any]:
         """Return the fields that people may change, by name."""
