@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from psycopg import AsyncConnection, AsyncCursor, Notify
-from psycopg.errors import DuplicatePreparedStatement, InvalidSqlStatementName
 
 from mtenant_events.store import statements
 from mtenant_events.store.fault import translated
@@ -37,7 +36,6 @@ class OutboxQueue:
         self._conninfo = conninfo
         self._listen = listen
         self._conn: AsyncConnection[Any] | None = None
-        self._prepared = False
         self._first = random.randrange(statements.SHARDS)  # noqa: S311 - no secret
 
     async def __aenter__(self) -> Self:
@@ -57,7 +55,6 @@ class OutboxQueue:
                 if self._listen:
                     self._conn.add_notify_handler(_forget)
                     await self._conn.execute(f"LISTEN {statements.CHANNEL}")
-                self._prepared = self._listen and await _prepare(self._conn)
             except BaseException:
                 await self._conn.close()
                 raise
@@ -82,7 +79,7 @@ class OutboxQueue:
         """
         largest = statements.MOST_BYTES
         async with translated():
-            cursor = await self._begin(size, largest)
+            cursor = await self._connected.execute(statements.take(size, self._first, largest))
             cursor.nextset()  # BEGIN
             cursor.nextset()  # the settings
             claimed = await _only(cursor)
@@ -98,17 +95,6 @@ class OutboxQueue:
         more = unclaimed or full or any(columns[_ROW] for columns in found)
         return Batch(rows, more, lag)
 
-    async def _begin(self, size: int, largest: int) -> AsyncCursor[Any]:
-        try:
-            return await self._connected.execute(
-                statements.take(size, self._first, largest, prepared=self._prepared)
-            )
-        except InvalidSqlStatementName:
-            # There is a pooler that we were not told of: this is another server's connection.
-            self._prepared = False
-            await self._connected.execute("ROLLBACK")
-            return await self._begin(size, largest)
-
     async def finish(self, sent: Iterable[Row], failed: Iterable[Failure]) -> None:
         """End the batch: delete what was published, delay what failed; the rest waits as before.
 
@@ -116,7 +102,7 @@ class OutboxQueue:
             OutboxUnavailable: The connection is lost. The rows are still there.
         """
         async with translated():
-            await self._connected.execute(statements.finish(sent, failed, prepared=self._prepared))
+            await self._connected.execute(statements.finish(sent, failed))
 
     async def status(self) -> OutboxStatus:
         """Count what waits. It reads every row.
@@ -155,14 +141,6 @@ async def _only(cursor: AsyncCursor[Any]) -> Any:
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101 -- for mypy: an aggregate has a row
     return row
-
-
-async def _prepare(conn: AsyncConnection[Any]) -> bool:
-    try:
-        await conn.execute(statements.prepare())
-    except DuplicatePreparedStatement:
-        return False  # another relay's, behind a pooler that we were not told of
-    return True
 
 
 def _forget(notification: Notify) -> None:

@@ -29,7 +29,8 @@ LOCK_CLASS: Final = 0x6D746576
 """The first key of the relays' advisory locks ("mtev"); the second is the shard's number."""
 
 # The plans must not depend on statistics, which of a queue are always old: empty when they were
-# taken, and a flood now. Every access is by the primary key, or by a row's place.
+# taken, and a flood now. Every access is by the primary key, in its order, or by a row's place: a bitmap
+# or a sort would read all that a tenant has for the few rows of a batch.
 #
 # READ WRITE, because a standby would let us read, publish, and not delete. A row whose deletion is lost
 # in a crash of the server is published again under its message id, so the commit need not reach the
@@ -40,7 +41,8 @@ SELECT set_config('search_path', 'pg_catalog, pg_temp', true),
   set_config('mtenant.relay', 'on', true),
   set_config('synchronous_commit', 'off', true),
   set_config('enable_seqscan', 'off', true),
-  set_config('plan_cache_mode', 'force_generic_plan', true),
+  set_config('enable_bitmapscan', 'off', true),
+  set_config('enable_sort', 'off', true),
   set_config('idle_in_transaction_session_timeout', {stale}, true)""")
 
 # From tenant to tenant along the primary key, so that it costs a step a tenant and not a step a row.
@@ -95,7 +97,9 @@ FROM fitting WHERE before < {bytes} ORDER BY id""")
 
 # By place, which needs no index and no plan; the id is looked at too, should the place have been
 # vacuumed and used again.
-_DELETE: Final = "DELETE FROM eventing.outbox WHERE ctid = ANY ({}) AND id = ANY ({})"
+_DELETE: Final = (
+    "DELETE FROM eventing.outbox WHERE ctid = ANY ('{%s}'::tid[]) AND id = ANY ('{%s}'::bigint[])"
+)
 _DELAY: Final = sql.SQL(
     "UPDATE eventing.outbox o SET attempts = o.attempts + 1, last_error = f.error,"
     " delayed_until = clock_timestamp() + make_interval(secs => f.seconds)"
@@ -103,63 +107,32 @@ _DELAY: Final = sql.SQL(
 )
 
 
-_PREPARE: Final = sql.SQL("""\
-PREPARE mtenant_relay_claim (int) AS {claim};
-PREPARE mtenant_relay_pick (int, bigint) AS {pick};
-PREPARE mtenant_relay_delete (tid[], bigint[]) AS {delete}""")
-_EXECUTE_CLAIM: Final = sql.SQL("EXECUTE mtenant_relay_claim ({})")
-_EXECUTE_PICK: Final = sql.SQL("EXECUTE mtenant_relay_pick ({}, {})")
-_EXECUTE_DELETE: Final = "EXECUTE mtenant_relay_delete ({}, {})"
-
-
-def prepare() -> bytes:
-    """Return what a connection says once, so that the server plans once what it does for each batch.
-
-    To plan takes several times as long as to find the few rows of a batch.
-    """
-    claim, pick = _claim(sql.SQL("$1")), _pick(sql.SQL("$1"), sql.SQL("$2"))
-    delete = sql.SQL(_DELETE.format("$1", "$2"))
-    return _PREPARE.format(claim=claim, pick=pick, delete=delete).as_bytes()
-
-
 @lru_cache(maxsize=SHARDS)  # of one size in practice: to put it together costs more than to send it
-def take(size: int, first: int, largest: int, *, prepared: bool) -> bytes:
+def take(size: int, first: int, largest: int) -> bytes:
     """Return the statements that begin a batch; the last two tell what was claimed, and the rows.
 
     Args:
         size: How many rows it takes at most.
         first: The shard to begin with: each gets its turn, also while those before it are stuck.
         largest: How many bytes it takes, but for its last row.
-        prepared: Whether the connection has been told `prepare()`.
     """
-    start, most, limit = sql.Literal(first), sql.Literal(size), sql.Literal(largest)
-    claim = _EXECUTE_CLAIM.format(start) if prepared else _claim(start)
-    pick = _EXECUTE_PICK.format(most, limit) if prepared else _pick(most, limit)
-    return sql.SQL("; ").join([_BEGIN.format(stale=sql.Literal(STALE)), claim, pick]).as_bytes()
-
-
-def _claim(first: sql.Composable) -> sql.Composed:
-    return _CLAIM.format(
-        first=first,
+    claim = _CLAIM.format(
+        first=sql.Literal(first),
         last=sql.Literal(SHARDS - 1),
         lock=sql.Literal(LOCK_CLASS),
         most=sql.Literal(MOST_SHARDS),
     )
+    pick = _PICK.format(size=sql.Literal(size), bytes=sql.Literal(largest))
+    return sql.SQL("; ").join([_BEGIN.format(stale=sql.Literal(STALE)), claim, pick]).as_bytes()
 
 
-def _pick(size: sql.Composable, largest: sql.Composable) -> sql.Composed:
-    return _PICK.format(size=size, bytes=largest)
-
-
-def finish(sent: Iterable[Row], failed: Iterable[Failure], *, prepared: bool) -> sql.Composed:
-    """Return the statements that end a batch; `prepared` as for `take`."""
-    delete = _EXECUTE_DELETE if prepared else _DELETE
+def finish(sent: Iterable[Row], failed: Iterable[Failure]) -> sql.Composed:
+    """Return the statements that end a batch."""
     said: list[sql.Composable] = []
     if gone := list(sent):
         # The server's own words, with nothing in them to escape; a Literal would look for it.
-        places = ",".join(f'"{row.place}"' for row in gone)
-        ids = ",".join(str(row.id) for row in gone)
-        said.append(sql.SQL(delete.format(f"'{{{places}}}'::tid[]", f"'{{{ids}}}'::bigint[]")))
+        places, ids = (f'"{row.place}"' for row in gone), (str(row.id) for row in gone)
+        said.append(sql.SQL(_DELETE % (",".join(places), ",".join(ids))))
     values = [
         sql.SQL("({}::tid, {}::bigint, {}, {}::float8)").format(
             sql.Literal(one.row.place),
