@@ -68,9 +68,10 @@ async def test_one_whose_user_is_cancelled_is_used_again_and_nothing_stays_open(
         Database(place.config(max_idle_conns=1, max_open_conns=1)) as db,
     ):
         handle = db.tenant(tenant)
-        for _ in range(10):
+        for steps in range(10):
             asked = asyncio.ensure_future(handle.fetch_value("select pg_sleep(60)"))
-            await asyncio.sleep(0.005)
+            for _ in range(steps):
+                await asyncio.sleep(0)
             asked.cancel()
             await asyncio.wait([asked])
             assert await handle.fetch_value("select 1") == 1

@@ -134,7 +134,7 @@ def test_the_document_does_not_show_it(notes_app: Any) -> None:
 
 def test_a_demand_on_a_router_that_would_not_check_it_is_refused() -> None:
     router = APIRouter()
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError, match="made by mtenant_chassis"):
 
         @router.get("/open", dependencies=[requires("notes:read")])
         async def read() -> None: ...

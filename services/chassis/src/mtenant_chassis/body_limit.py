@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtenant_chassis.auth.middleware import ASGIApp, Message, Receive, Scope, Send
+from mtenant_chassis.mark import Mark
 from mtenant_errors import PayloadTooLarge
 
 _KEY = "mtenant_chassis.max_body"
@@ -25,8 +26,8 @@ class BodyTooLarge(PayloadTooLarge):
 
 
 @dataclass(frozen=True)
-class BodyLimit:
-    """A route's own limit, in its `dependencies=[...]`; `Route` takes it out before FastAPI looks at them.
+class BodyLimit(Mark):
+    """A route's own limit.
 
     Attributes:
         size: The largest body, in bytes.

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from fastapi import Request, Response
 
+from mtenant_chassis.mark import Mark
 from mtenant_database import Transaction
 from mtenant_errors import AppError, BadRequest, Conflict, Unprocessable
 
@@ -92,8 +93,8 @@ PARAMETER: Final[dict[str, Any]] = {
 """The field, as OpenAPI has it."""
 
 
-class Idempotent:
-    """Says in a route's `dependencies=[...]` that it offers Idempotency-Key; `Route` takes it out."""
+class Idempotent(Mark):
+    """Says that a route offers Idempotency-Key."""
 
 
 def idempotent() -> Any:

@@ -44,9 +44,9 @@ def split(endpoint: Endpoint) -> tuple[Endpoint, Mapping[str, Ask]]:
 
     The endpoint that is returned takes their values from `give`.
     """
-    signature = inspect.signature(endpoint, eval_str=True)
     if not inspect.iscoroutinefunction(endpoint):
         return endpoint, {}
+    signature = inspect.signature(endpoint, eval_str=True)
     asked: dict[str, Ask] = {}
     others: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():

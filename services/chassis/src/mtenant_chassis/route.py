@@ -14,6 +14,7 @@ from mtenant_chassis.auth.access import Access
 from mtenant_chassis.body_limit import BodyLimit
 from mtenant_chassis.etag import not_modified
 from mtenant_chassis.idempotency import Idempotent
+from mtenant_chassis.mark import Mark
 from mtenant_chassis.openapi import responses_of, security_of
 from mtenant_chassis.parameters import give, split
 from mtenant_chassis.problems import known_names, not_allowed, translate
@@ -46,7 +47,7 @@ class Route(APIRoute):
         self.limit = next((one for one in said if isinstance(one, BodyLimit)), None)
         self.idempotent = any(isinstance(one, Idempotent) for one in said)
         endpoint, self._asked = split(endpoint)
-        solved = [one for one in said if not isinstance(one, Access | BodyLimit | Idempotent)]
+        solved = [one for one in said if not isinstance(one, Mark)]
         super().__init__(path, endpoint, dependencies=solved, **options)
         found = responses_of(
             self.access,

@@ -15,6 +15,7 @@ from fastapi import Request
 
 from mtenant_chassis.auth.permissions import check_permission
 from mtenant_chassis.auth.principal import Principal
+from mtenant_chassis.mark import Mark
 from mtenant_chassis.parameters import given
 from mtenant_errors import AppError, Forbidden, Unauthorized
 
@@ -38,8 +39,8 @@ class ServicesOnly(Forbidden):
 
 
 @dataclass(frozen=True)
-class Access:
-    """A route's demand, in its `dependencies=[...]`; `Route` takes it out before FastAPI looks at them.
+class Access(Mark):
+    """A route's demand.
 
     Attributes:
         who: Anybody, anybody with a token, or services.

@@ -136,22 +136,12 @@ async def candidates(on: Verbs, values: Mapping[str, Any]) -> Sequence[Contact]:
 async def add(tx: Transaction, contact: UUID, values: Mapping[str, Any]) -> Contact | None:
     """Add a contact; None if somebody has its address by now."""
     # Not as one of many: of one row the server would read JSON for longer than it inserts.
-    custom, found = _ENCODER.encode(values["custom"]), " ".join(words_of(values))
-    params = {**values, "id": contact, "custom": custom, "words": found}
-    row = await tx.fetch_optional(_ADD, params)
-    if row is None:
+    texts = {"custom": _ENCODER.encode(values["custom"]), "words": " ".join(words_of(values))}
+    stored = await tx.fetch_optional(_ADD, {**values, **texts, "id": contact}, row=dict)
+    if stored is None:
         return None
-    # The rest is stored as it was sent; of JSON numbers may be written otherwise.
-    custom, created_at, updated_at, version = row
-    return Contact(
-        id=contact,
-        **{**values, "custom": custom},
-        created_at=created_at,
-        updated_at=updated_at,
-        deleted_at=None,
-        merged_into=None,
-        version=version,
-    )
+    # The rest is there as it was sent; of JSON numbers may be written otherwise.
+    return Contact(**{**values, **stored}, id=contact, deleted_at=None, merged_into=None)
 
 
 async def add_many(
