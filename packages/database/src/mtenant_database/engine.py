@@ -28,19 +28,13 @@ from mtenant_database.errors import (
     TenantSuspended,
     TenantThrottled,
 )
-from mtenant_database.flush import Messages, Prepared, Text, flush, prepare, single
+from mtenant_database.flush import Messages, Text, flush, prepare, single
 from mtenant_database.holders import Holders
+from mtenant_database.own import OwnStatements
 from mtenant_database.pool import Pool
 from mtenant_database.position import POSITION, parse_position
 from mtenant_database.prepared import PreparedStatements
-from mtenant_database.scope import (
-    MISSING_SCHEMA,
-    NO_ROLE,
-    NO_USAGE,
-    NOT_A_MEMBER,
-    Target,
-    scope_text,
-)
+from mtenant_database.scope import MISSING_SCHEMA, NO_ROLE, NO_USAGE, NOT_A_MEMBER, Target
 from mtenant_database.sqlstate import translate
 from mtenant_database.telemetry import Kind, Observation, Telemetry
 from mtenant_errors import AppError
@@ -51,9 +45,6 @@ _FATAL: Final = ExecStatus.FATAL_ERROR
 _NO_SUCH_STATEMENT: Final = "26000"
 _MOST_WRITERS: Final = 1000
 _IDENTITY: Final = f"select {IDENTITY}".encode()
-
-BEGIN: Final = b"BEGIN"
-COMMIT: Final = b"COMMIT"
 
 _logger = logging.getLogger("mtenant_database")
 
@@ -102,6 +93,7 @@ class Engine:
         places: The places that the connections which are out have taken.
         lent: How many connections are out.
         closing: Set once the last one is back; None as long as they are lent.
+        own: BEGIN, COMMIT, the scope, as messages.
     """
 
     pool: Pool[Connection]
@@ -124,6 +116,10 @@ class Engine:
     lent: int = 0
     closing: asyncio.Event | None = None
     warned: bool = False
+    own: OwnStatements = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.own = OwnStatements(named=self.named, role=self.role)
 
     async def configure(self, conn: Connection) -> None:
         """Make a new connection ready: our statements by name, and where it leads to."""
@@ -133,8 +129,7 @@ class Engine:
         if not self.named:
             return
         self.prepared[conn] = PreparedStatements()
-        named = [(_name(text), text) for text in self._hot()]
-        for result in await conn.wait(prepare(conn.pgconn, named)):
+        for result in await conn.wait(prepare(conn.pgconn, self.own.to_prepare())):
             if result.status == _FATAL:
                 raise psycopg.errors.error_from_result(result)
         results = await conn.wait(single(conn.pgconn, Text(_IDENTITY)))
@@ -149,18 +144,6 @@ class Engine:
                 " connect as an ordinary role",
                 conn.info.user,
             )
-
-    def _hot(self) -> list[bytes]:
-        scoped = (scope_text(read_only=read_only, role=self.role) for read_only in (True, False))
-        return [BEGIN, COMMIT, *(text.encode() for text in scoped)]
-
-    def ours(self, text: bytes, params: Sequence[bytes] | None = None) -> Prepared | Text:
-        """Return the message for one of the statements that `configure` has prepared."""
-        return Prepared(_name(text), params) if self.named else Text(text, params)
-
-    def scope(self, params: Sequence[bytes], *, read_only: bool) -> Prepared | Text:
-        """Return the scope as a message."""
-        return self.ours(scope_text(read_only=read_only, role=self.role).encode(), params)
 
     def ask_position(self) -> list[Text]:
         """Return what to send behind a COMMIT, to be able to tell of it."""
@@ -360,20 +343,3 @@ def rows_of(result: PGresult) -> int:
     if result.status == ExecStatus.TUPLES_OK and result.ntuples:
         return result.ntuples
     return result.command_tuples or 0
-
-
-def _name(text: bytes) -> bytes:
-    return _NAMES[text]
-
-
-_NAMES: Final[dict[bytes, bytes]] = {
-    BEGIN: b"mtenant_begin",
-    COMMIT: b"mtenant_commit",
-    **{
-        scope_text(read_only=read_only, role=role).encode(): b"mtenant_"
-        + (b"read" if read_only else b"write")
-        + (b"_role" if role else b"")
-        for read_only in (True, False)
-        for role in (True, False)
-    },
-}

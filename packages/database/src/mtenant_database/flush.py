@@ -12,7 +12,7 @@ after an error, not after a cancellation at any of its awaits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
 from psycopg import OperationalError, generators
 from psycopg.abc import Buffer, PQGen
@@ -190,8 +190,8 @@ def single(
             results: list[PGresult] = yield from generators.execute(pgconn)
         except OperationalError as exc:
             raise ConnectionLost(exc, ()) from exc
-        for result in results:
-            _refuse_copy(result)
+        if any(result.status in _COPIES for result in results):
+            _refuse_copy()
     except BaseException:
         pgconn.finish()
         raise
@@ -212,7 +212,8 @@ def _read(pgconn: PGconn) -> PQGen[list[PGresult]]:
             status = result.status
             if status == _SYNC:
                 return results
-            _refuse_copy(result)
+            if status in _COPIES:
+                _refuse_copy()
             results.append(result)
     except OperationalError as exc:
         if any(result.status == _FATAL for result in results):
@@ -222,10 +223,9 @@ def _read(pgconn: PGconn) -> PQGen[list[PGresult]]:
         raise ConnectionLost(exc, results) from exc
 
 
-def _refuse_copy(result: PGresult) -> None:
-    if result.status in _COPIES:
-        # libpq has no way out of it here; whoever catches this closes the connection.
-        raise OperationalError("COPY without its protocol: the connection is closed")
+def _refuse_copy() -> NoReturn:
+    # libpq has no way out of it here; whoever catches this closes the connection.
+    raise OperationalError("COPY without its protocol: the connection is closed")
 
 
 def prepare(pgconn: PGconn, named: Sequence[tuple[bytes, bytes]]) -> PQGen[list[PGresult]]:

@@ -94,7 +94,9 @@ class Telemetry:
             statement: The text of the statement, without arguments.
             tenant: For whom, if for a tenant.
         """
-        span = self._span(operation, statement, tenant) if self.tracing else None
+        span = None
+        if self._listens and self.tracing:
+            span = self._span(operation, statement, tenant)
         return Observation(self, operation, statement, tenant, span)
 
     def watch(self, pool: Pool[Any]) -> None:
@@ -136,9 +138,7 @@ class Telemetry:
             if pool is not None and not pool.closed:
                 yield pool
 
-    def _span(self, operation: Kind, statement: str, tenant: str | None) -> Span | None:
-        if not self._listens:
-            return None
+    def _span(self, operation: Kind, statement: str, tenant: str | None) -> Span:
         attributes: Attributes = {**self._place, "db.namespace": self._database}
         if tenant is not None:
             attributes[_TENANT] = tenant
@@ -225,8 +225,10 @@ class Observation:
         if self._ended is not None:
             return self._ended
         self._ended = perf_counter() - self._begun
-        status = _sqlstate(error)
-        kind = None if error is None else status or _name(error)
+        status = kind = None
+        if error is not None:
+            status = _sqlstate(error)
+            kind = status or _name(error)
         if self._span is not None:
             if rows is not None:
                 self._span.set_attribute("db.response.returned_rows", rows)
@@ -350,14 +352,15 @@ def _log_slow(seen: Observation, seconds: float, rows: int | None) -> None:
     )
 
 
-def _sqlstate(error: BaseException | None) -> str | None:
+def _sqlstate(error: BaseException) -> str | None:
     """Return the server's code, also of an error that was translated from the driver's."""
+    found: BaseException | None = error
     for _ in range(4):
-        if error is None:
+        if found is None:
             return None
-        if isinstance(error, psycopg.Error) and error.sqlstate:
-            return error.sqlstate
-        error = error.__cause__
+        if isinstance(found, psycopg.Error) and found.sqlstate:
+            return found.sqlstate
+        found = found.__cause__
     return None
 
 

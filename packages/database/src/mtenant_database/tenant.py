@@ -14,7 +14,7 @@ from psycopg.pq.abc import PGresult
 
 from mtenant_database import retry as retrying
 from mtenant_database.diagnosis import diagnose
-from mtenant_database.engine import BEGIN, COMMIT, Connection, Engine, Fault, lost, rows_of
+from mtenant_database.engine import Connection, Engine, Fault, lost, rows_of
 from mtenant_database.errors import CommitUnknown, ReadOnlyDatabase
 from mtenant_database.flush import Messages
 from mtenant_database.rows import RowShape, load
@@ -22,7 +22,7 @@ from mtenant_database.scope import Target
 from mtenant_database.sqlstate import translate
 from mtenant_database.statement import Kind, convert, deletes, kind_of, text_of
 from mtenant_database.transaction import Transaction
-from mtenant_database.unit import Isolation, Options
+from mtenant_database.unit import Isolation, Options, options
 from mtenant_database.verbs import ExecuteResult, Verbs, check_most
 from mtenant_errors import AppError
 
@@ -75,8 +75,8 @@ class Handle(Verbs):
             timeout: Seconds for the whole of it, kept by the server: `transaction_timeout` from
                 PostgreSQL 17 on; before, each statement and each pause in between.
         """
-        options = Options(isolation, read_only, deferrable, timeout)
-        return Transaction(self._engine, self._target, self._timeout, options)
+        how = options(isolation, read_only, deferrable, timeout)
+        return Transaction(self._engine, self._target, self._timeout, how)
 
     async def run(
         self,
@@ -196,8 +196,8 @@ class Handle(Verbs):
         row: RowShape[Any] | None,
         size: int,
     ) -> AsyncIterator[Any]:
-        options = Options(read_only=True)
-        tx = Transaction(self._engine, self._target, self._timeout, options, holds=False)
+        how = Options(read_only=True)
+        tx = Transaction(self._engine, self._target, self._timeout, how, holds=False)
         await stack.enter_async_context(tx)
         rows = tx.stream(query, params, row=cast("Any", row), size=size)
         return cast("AsyncIterator[Any]", await stack.enter_async_context(rows))
@@ -228,7 +228,7 @@ class Handle(Verbs):
         engine, target = self._engine, self._target
         prepared = engine.prepared.get(conn) if target is None else None
         if target is not None:
-            scope = engine.scope(self._scope_params, read_only=True)
+            scope = engine.own.read_scope(self._scope_params)
             messages: Messages = [scope, converted]
         elif prepared is not None:
             messages = prepared.messages(converted)
@@ -268,9 +268,14 @@ class Handle(Verbs):
         messages: Messages = [converted]
         place = 0
         if target is not None:
-            scope = engine.scope(self._scope_params, read_only=False)
-            commit = [engine.ours(COMMIT), *engine.ask_position()]
-            messages = [engine.ours(BEGIN), scope, converted, *commit]
+            scope = engine.own.write_scope(self._scope_params)
+            messages = [
+                engine.own.begin,
+                scope,
+                converted,
+                engine.own.commit,
+                *engine.ask_position(),
+            ]
             place = 2
         try:
             results, fault, duration = await engine.send(

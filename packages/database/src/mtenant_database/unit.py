@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Final, Literal, NoReturn
 
 from psycopg import OperationalError
@@ -11,10 +12,11 @@ from psycopg._queries import PostgresQuery
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from mtenant_database.commit import XID, XID_AND_IDENTITY, CommitLost
-from mtenant_database.engine import BEGIN, COMMIT, Connection, Engine, Fault, lost
+from mtenant_database.commit import CommitLost
+from mtenant_database.engine import Connection, Engine, Fault, lost
 from mtenant_database.errors import DatabaseUnavailable, TransactionAborted
 from mtenant_database.flush import ConnectionLost, Messages, Prepared, Queued, Text
+from mtenant_database.own import BEGIN
 from mtenant_database.scope import Target, milliseconds, scope_text
 from mtenant_database.sqlstate import translate
 from mtenant_database.statement import deletes
@@ -31,7 +33,7 @@ _TRANSACTION_TIMEOUT_SINCE: Final = 170000
 _TIMEOUTS: Final = b"select set_config('statement_timeout', $1, true), set_config($2, $3, true)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Options:
     """How a transaction runs; see `Handle.transaction`."""
 
@@ -46,8 +48,9 @@ class Options:
         if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"timeout is {self.timeout!r}: write seconds, more than 0")
 
+    @cached_property
     def begin(self) -> bytes:
-        """Return the BEGIN statement."""
+        """The BEGIN statement."""
         words = [BEGIN.decode()]
         if self.isolation:
             words.append(f"ISOLATION LEVEL {self.isolation.upper()}")
@@ -58,12 +61,22 @@ class Options:
         return " ".join(words).encode()
 
 
+@lru_cache(128)
+def options(
+    isolation: Isolation | None, read_only: bool, deferrable: bool, timeout: float | None
+) -> Options:
+    """Return options; programs have few, and begin transactions with them all the time."""
+    return Options(isolation, read_only, deferrable, timeout)
+
+
 class Unit:
     """One transaction on one connection, which is borrowed for its first statement.
 
     It is for one user at a time; `Transaction` sees to that.
 
     Attributes:
+        tenant: The tenant's id; None without a tenant.
+        conn: The connection, once it is borrowed.
         pending: What travels with the next statement: SAVEPOINT, RELEASE, and what was queued.
     """
 
@@ -78,6 +91,7 @@ class Unit:
         "_xid",
         "conn",
         "pending",
+        "tenant",
     )
 
     def __init__(
@@ -91,13 +105,9 @@ class Unit:
         self._xid: str | None = None
         self._identity: str | None = None
         self._watch: Observation | None = None
+        self.tenant = target.tenant if target is not None else None
         self.conn: Connection | None = None
         self.pending: list[Text | Queued] = []
-
-    @property
-    def tenant(self) -> str | None:
-        """The tenant's id; None without a tenant."""
-        return self._target.tenant if self._target else None
 
     @property
     def failed(self) -> bool:
@@ -137,9 +147,9 @@ class Unit:
             AppError: One of them failed.
         """
         ahead = self._ahead(conn)
-        before = [*ahead, *self.pending]
-        self.pending = []
-        behind = [self._ask_xid()] if writes and self._xid is None else []
+        pending, self.pending = self.pending, []
+        before = [*ahead, *pending]
+        behind = [self._engine.own.xid] if writes and self._xid is None else []
         everything = [*before, *messages, *behind]
         if not everything:
             return [], 0.0
@@ -152,7 +162,7 @@ class Unit:
                 everything,
                 ends=False,
                 operation=operation,
-                statement=_texts(before, text),
+                statement=_texts(pending, text) if pending else text,
                 tenant=self.tenant,
                 place=min(len(before), len(everything) - 1),
             )
@@ -176,12 +186,12 @@ class Unit:
 
     def _opening(self, conn: Connection) -> list[Text | Prepared]:
         engine, target, limit = self._engine, self._target, self._options.timeout
-        text = self._options.begin()
-        begin = engine.ours(BEGIN) if text == BEGIN else Text(text)
+        text = self._options.begin
+        begin = engine.own.begin if text == BEGIN else Text(text)
         if limit is None:
             if target is None:
                 return [begin]
-            return [begin, engine.scope(target.encoded(self._timeout), read_only=False)]
+            return [begin, engine.own.write_scope(target.encoded(self._timeout))]
         statement = min(self._timeout, limit) if self._timeout > 0 else limit
         whole = (
             "transaction_timeout"
@@ -204,10 +214,6 @@ class Unit:
         else:
             error = _error_of(messages, fault)
         raise error from fault.error
-
-    def _ask_xid(self) -> Text:
-        # Without `configure` nobody has asked where the connection leads to.
-        return Text(XID if self._engine.named else XID_AND_IDENTITY)
 
     def _take_xid(self, conn: Connection, result: PGresult) -> None:
         xid = result.get_value(0, 0)
@@ -238,16 +244,16 @@ class Unit:
             await self.roll_back(conn)
             raise TransactionAborted(internal="an error inside the transaction was caught")
         asks = self._xid is None and not self._options.read_only
-        before = [*self.pending, *([self._ask_xid()] if asks else [])]
+        before = [*self.pending, *([self._engine.own.xid] if asks else [])]
         place = len(before)
-        messages = [*before, self._engine.ours(COMMIT), *self._engine.ask_position()]
+        messages = [*before, self._engine.own.commit, *self._engine.ask_position()]
         try:
             results, fault, _ = await self._engine.send(
                 conn,
                 messages,
                 ends=True,
                 operation="commit",
-                statement=_texts(before, "COMMIT"),
+                statement=_texts(self.pending, "COMMIT") if self.pending else "COMMIT",
                 tenant=self.tenant,
                 place=place,
             )
