@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from mtenant_events.cloudevents import STRUCTURED, parse_json, parse_time, read
@@ -71,8 +70,7 @@ def encode(event: Event[Any], config: EventsConfig, *, key: str | None = None) -
         EXPECTED_STREAM: config.stream,
         "Content-Type": STRUCTURED,
     }
-    if trace.get_current_span().get_span_context().is_valid:
-        _PROPAGATOR.inject(headers)
+    _PROPAGATOR.inject(headers)
     try:
         body = f'{_attributes(event, key)},"data":{_ENCODER.encode(event.data)}}}'.encode()
     except (ValueError, TypeError, RecursionError) as exc:
@@ -152,7 +150,8 @@ def message_id(tenant: str, id_: str) -> str:
 
 def size_of(headers: Mapping[str, str], body: bytes) -> int:
     """Return the size of a message as a server counts it: `NATS/1.0`, the headers, the body."""
-    return 12 + sum(len(name) + len(value) + 4 for name, value in headers.items()) + len(body)
+    fields = sum(map(len, headers)) + sum(map(len, headers.values())) + 4 * len(headers)
+    return 12 + fields + len(body)
 
 
 def _attributes(event: Event[Any], key: str) -> str:

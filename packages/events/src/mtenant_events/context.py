@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ class EventContext:
 
 
 _NOTHING: Final = EventContext()
+_NAMES: Final = frozenset(field.name for field in fields(EventContext))
 _current: ContextVar[EventContext] = ContextVar("mtenant_events.context", default=_NOTHING)
 
 
@@ -38,6 +39,10 @@ class event_context:  # a class, since each request enters one: a generator cost
     Args:
         **known: `tenant`, `actor`, `correlation_id`, `causation_id`.
 
+    Raises:
+        TypeError: There is no such name.
+        InvalidTenantId: The tenant breaks its grammar.
+
     >>> with event_context(tenant="acme", actor="user-7"):
     ...     with event_context(correlation_id="request-1") as inside:
     ...         inside.actor
@@ -47,13 +52,22 @@ class event_context:  # a class, since each request enters one: a generator cost
     __slots__ = ("_known", "_token")
 
     def __init__(self, **known: str | None) -> None:
+        if not known.keys() <= _NAMES:
+            raise TypeError(f"event_context() takes {', '.join(sorted(_NAMES))}, not {list(known)}")
         if known.get("tenant") is not None:
             check_tenant_id(known["tenant"])
         self._known = known
 
     def __enter__(self) -> EventContext:
         """Enter the context."""
-        context = replace(_current.get(), **self._known)
+        outer, known = _current.get(), self._known
+        # Written out: `dataclasses.replace` takes several times as long.
+        context = EventContext(
+            tenant=known.get("tenant", outer.tenant),
+            actor=known.get("actor", outer.actor),
+            correlation_id=known.get("correlation_id", outer.correlation_id),
+            causation_id=known.get("causation_id", outer.causation_id),
+        )
         self._token = _current.set(context)
         return context
 

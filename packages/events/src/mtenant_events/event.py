@@ -23,6 +23,7 @@ LONGEST_TEXT: Final = 512
 """Characters of an id, a source, an actor, a subject at most: they become headers and index entries."""
 
 _OPTIONAL: Final = ("actor", "subject", "correlation_id", "causation_id")
+_TEXTS: Final = ("id", "source", *_OPTIONAL)
 _WORD: Final = r"[a-z][a-z0-9_]{0,63}"
 _TYPE: Final = re.compile(rf"{_WORD}\.{_WORD}")
 # CloudEvents 1.0.2, type system, String: no control characters, no half of a surrogate pair, no
@@ -70,10 +71,12 @@ class Event(Generic[T]):
     def __post_init__(self) -> None:
         check_tenant_id(self.tenant)
         check_type(self.type)
-        check_text("id", self.id)
-        check_text("source", self.source)
-        for name in _OPTIONAL:
-            if (value := getattr(self, name)) is not None:
+        for name in _TEXTS:
+            value = getattr(self, name)
+            # Nearly every one is as plain as this: what is not is looked at closely.
+            if type(value) is str and 0 < len(value) <= LONGEST_TEXT and value.isprintable():
+                continue
+            if value is not None or name not in _OPTIONAL:
                 check_text(name, value)
         if not isinstance(self.timestamp, datetime):
             raise TypeError("timestamp must be a datetime")
