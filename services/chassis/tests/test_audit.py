@@ -9,6 +9,8 @@ import pytest
 from mtenant_chassis import AuditTrail, audit_router
 from mtenant_chassis.audit import Done
 from mtenant_chassis.testing import Issuer, Place, running
+from mtenant_database import Transaction
+from mtenant_errors import AppError
 
 pytestmark = pytest.mark.anyio
 PATH = "/api/notes-audit"
@@ -75,7 +77,7 @@ async def test_a_service_lists_its_own_entries_page_by_page(
 
 async def test_values_that_json_has_not_are_told_as_text(notes_app: Any, acme: str) -> None:
     app = notes_app()
-    thing, moment = uuid4(), datetime.now(UTC)
+    thing, moment = uuid4(), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     async with app.router.lifespan_context(app):
         tenant = app.state.chassis.tenant(acme)
         async with tenant.transaction() as tx:
@@ -85,7 +87,28 @@ async def test_values_that_json_has_not_are_told_as_text(notes_app: Any, acme: s
             )
         row = await tenant.fetch_one("select entity_id, after, request_id from audit_entries")
 
-    assert row == (str(thing), {"at": str(moment), "to": str(UUID(int=1))}, None)
+    assert row == (str(thing), {"at": "2026-01-02T03:04:05Z", "to": str(UUID(int=1))}, None)
+
+
+@pytest.mark.parametrize("value", [float("nan"), object(), "\ud800"])
+async def test_what_can_be_no_json_fails_and_takes_the_change_with_it(
+    notes_app: Any, acme: str, value: object
+) -> None:
+    async def change(tx: Transaction) -> None:
+        await tx.execute("insert into notes values (%s, 'a')", [uuid4()])
+        trail = AuditTrail("note-service", "service:pen-service")
+        await trail.record(tx, "note.moved", "note", after={"value": value})
+
+    app = notes_app()
+    async with app.router.lifespan_context(app):
+        tenant = app.state.chassis.tenant(acme)
+        with pytest.raises((ValueError, AppError)):
+            await tenant.run(change)
+        kept = await tenant.fetch_one(
+            "select (select count(*) from notes), (select count(*) from audit_entries)"
+        )
+
+    assert kept == (0, 0)
 
 
 async def test_an_entry_is_in_the_schema_of_its_tenant_and_nowhere_else(

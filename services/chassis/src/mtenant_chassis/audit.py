@@ -12,7 +12,6 @@ What stands in `before` and `after` is what the service puts there: no password,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +20,7 @@ from uuid import UUID
 
 from fastapi import Query, Request
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from mtenant_chassis.auth.access import requires
 from mtenant_chassis.pages import Page, PageQuery
@@ -40,7 +40,6 @@ _LIST: Final = (
     " and (%(at)s::timestamptz is null or (at, id) < (%(at)s, %(id)s::uuid))"
     " order by at desc, id desc limit %(limit)s"
 )
-_ENCODER: Final = json.JSONEncoder(default=str)  # `json.dumps` would make one for each call
 
 
 class AuditEntry(BaseModel):
@@ -99,24 +98,38 @@ class AuditTrail:
             action: What was done, such as `contact.deleted`.
             entity: To what kind of thing.
             entity_id: To which.
-            before: What it was, JSON values; UUIDs and dates become text.
+            before: What it was, JSON values; UUIDs and dates become text, as pydantic writes them.
             after: What it is now.
+
+        Raises:
+            ValueError: A value cannot be written as JSON.
         """
-        done = Done(action, entity, entity_id, before=before, after=after)
-        await tx.queue(_ADD, self._values(done))
+        await tx.queue(_ADD, self._values(action, entity, entity_id, before, after))
 
     async def record_many(self, tx: Transaction, done: Iterable[Done]) -> None:
         """Write an entry for each of many changes, a thousand of them in one round trip."""
-        await tx.execute_many(_ADD, [self._values(one) for one in done])
+        rows = [
+            self._values(one.action, one.entity, one.entity_id, one.before, one.after)
+            for one in done
+        ]
+        await tx.execute_many(_ADD, rows)
 
-    def _values(self, done: Done) -> list[object]:
-        about = None if done.entity_id is None else str(done.entity_id)
-        values = [self.service, self.actor, done.action, done.entity, about]
-        return [*values, _json(done.before), _json(done.after), self.request_id]
+    def _values(
+        self,
+        action: str,
+        entity: str,
+        entity_id: object,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any] | None,
+    ) -> list[object]:
+        about = None if entity_id is None else str(entity_id)
+        values = [self.service, self.actor, action, entity, about]
+        return [*values, _json(before), _json(after), self.request_id]
 
 
 def _json(values: Mapping[str, Any] | None) -> str | None:
-    return None if values is None else _ENCODER.encode(values)
+    # NaN as it is, which the server refuses, and not as null.
+    return None if values is None else to_json(values, inf_nan_mode="constants").decode()
 
 
 async def audit_of(request: Request) -> AuditTrail:

@@ -9,6 +9,7 @@ from typing import Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import (
     NonRecordingSpan,
     Span,
@@ -24,6 +25,7 @@ from mtenant_chassis.metrics import RequestMetrics
 from mtenant_logger import log_context
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
+_NO_PARENT: Final = Context()  # not None, which is whatever span is open here
 _NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
@@ -85,7 +87,8 @@ class EdgeMiddleware:
             _end(span, method, route, status)
 
     def _span(self, scope: Scope, method: str) -> Span:
-        parent = _PROPAGATOR.extract(_fields(scope["headers"]))
+        fields = _fields(scope["headers"])
+        parent = _PROPAGATOR.extract(fields) if fields else _NO_PARENT
         span = self._tracer.start_span(method, context=parent, kind=SpanKind.SERVER)
         if span.get_span_context().is_valid:
             return span

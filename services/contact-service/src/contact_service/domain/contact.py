@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter, itemgetter
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -29,6 +30,10 @@ FIELDS: Final = (
     "custom",
 )
 """What people may change."""
+
+_SEARCHED: Final = ("first_name", "last_name", "email", "phone", "job_title")
+_fields_of: Final = attrgetter(*FIELDS)
+_searched_of: Final = itemgetter(*_SEARCHED)
 
 
 class ContactFields(BaseModel):
@@ -56,7 +61,7 @@ class ContactFields(BaseModel):
 
     def values(self) -> dict[str, Any]:
         """Return the fields by name."""
-        return {name: getattr(self, name) for name in FIELDS}
+        return dict(zip(FIELDS, _fields_of(self), strict=True))
 
 
 class ContactPatch(BaseModel):
@@ -129,14 +134,13 @@ class Contact:
 
     def values(self) -> dict[str, Any]:
         """Return the fields that people may change, by name."""
-        return {name: getattr(self, name) for name in FIELDS}
+        return dict(zip(FIELDS, _fields_of(self), strict=True))
 
 
 def words_of(values: Mapping[str, Any]) -> list[str]:
     """Return the words by which a contact with these fields is found."""
-    names = ("first_name", "last_name", "email", "phone", "job_title")
     texts = [value for value in values["custom"].values() if isinstance(value, str)]
-    return words([*(values[name] for name in names), *texts])
+    return words([*_searched_of(values), *texts])
 
 
 def difference(

@@ -30,7 +30,7 @@ def words(texts: Iterable[str | None]) -> list[str]:
     >>> words(["Ada Lovelace", "ada@example.com", None])
     ['ada', 'com', 'example', 'lovelace']
     """
-    found = _WORD.findall(fold(" ".join(text for text in texts if text)))
+    found = _WORD.findall(fold(" ".join(filter(None, texts))))
     return sorted({word[:_LONGEST] for word in found})
 
 

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
+
+from pydantic_core import to_json
 
 from contact_service.domain.contact import Contact, words_of
 from contact_service.domain.listing import After, Listing
@@ -24,7 +25,6 @@ _ROWS: Final = (
     " phone text, job_title text, status text, company_id uuid, owner_id text, custom jsonb,"
     " words text[])"
 )
-_ENCODER: Final = json.JSONEncoder(default=str)  # `json.dumps` would make one for each call
 _BY_ID: Final = f"select {_COLUMNS} from contacts where id = %s and deleted_at is null"
 _LOCK: Final = f"select {_COLUMNS} from contacts where id = %s for update"
 _LOCK_MANY: Final = (
@@ -136,7 +136,7 @@ async def candidates(on: Verbs, values: Mapping[str, Any]) -> Sequence[Contact]:
 async def add(tx: Transaction, contact: UUID, values: Mapping[str, Any]) -> Contact | None:
     """Add a contact; None if somebody has its address by now."""
     # Not as one of many: of one row the server would read JSON for longer than it inserts.
-    texts = {"custom": _ENCODER.encode(values["custom"]), "words": " ".join(words_of(values))}
+    texts = {"custom": _json(values["custom"]), "words": " ".join(words_of(values))}
     stored = await tx.fetch_optional(_ADD, {**values, **texts, "id": contact}, row=dict)
     if stored is None:
         return None
@@ -171,5 +171,9 @@ async def restore(tx: Transaction, contact: UUID, company: UUID | None) -> Conta
 
 
 def _rows(contacts: Sequence[tuple[UUID, Mapping[str, Any]]]) -> str:
-    rows = [{"id": which, **values, "words": words_of(values)} for which, values in contacts]
-    return _ENCODER.encode(rows)
+    return _json([{"id": which, **values, "words": words_of(values)} for which, values in contacts])
+
+
+def _json(value: object) -> str:
+    # NaN as it is, which the server refuses, and not as null.
+    return to_json(value, inf_nan_mode="constants").decode()
