@@ -36,6 +36,7 @@ _SCOPE: Final = "mtenant_database"
 _TENANT: Final = "mtenant.tenant"
 _OTHER: Final = "_OTHER"  # what the conventions call a value that is not told apart
 _MOST_LABELS: Final = 1000
+_LONGEST: Final = 4096  # longer statements are generated, and hardly come again
 _ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 logger = logging.getLogger(__name__)
@@ -169,21 +170,21 @@ class Telemetry:
             _log_slow(seen, seconds, rows)
 
     def _attributes(self, seen: Observation, error: str | None) -> Attributes:
-        summary = self._summaries.label(summarize(seen.statement).summary)
         tenant = None
         if self._tenants is not None and seen.tenant is not None:
             tenant = self._tenants.label(seen.tenant)
-        key = (summary, error, tenant)
+        key = (seen.statement, error, tenant)
         known = self._measured.get(key)
         if known is not None:
             return known
+        summary = self._summaries.label(summarize(seen.statement).summary)
         attributes: Attributes = {**self._place, "db.namespace": self._database}
         attributes["db.query.summary"] = summary
         if error is not None:
             attributes["error.type"] = error
         if tenant is not None:
             attributes[_TENANT] = tenant
-        if len(self._measured) < _MOST_LABELS:
+        if len(self._measured) < _MOST_LABELS and len(seen.statement) <= _LONGEST:
             self._measured[key] = attributes
         return attributes
 
