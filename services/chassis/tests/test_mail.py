@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email import message_from_bytes
 from email.message import EmailMessage
 from typing import Any
 from uuid import UUID, uuid4
@@ -329,6 +331,21 @@ async def test_a_mail_that_nobody_can_note_is_not_sent_for_ever(
     assert intents(place, acme)[0][:2] == (False, True)
 
 
+@pytest.mark.parametrize("to", ["ada@example.com", "ådå@example.com"])
+@pytest.mark.parametrize("length", [1, 60, 126, 800])
+def test_where_to_end_such_mails_stands_in_the_bytes_as_it_is(to: str, length: int) -> None:
+    """Mail programs read it as it is (RFC 8058): an encoded word in it is no URL (RFC 2047, 5)."""
+    url = f"https://crm.example.com/t/u?t={'A' * length}"
+    message = Mail(to=to, subject="s", text="t", unsubscribe=url).message(
+        sender="x@example.com", message_id="<1@example.com>", date=datetime.now(UTC)
+    )
+    copied = message_from_bytes(message.as_bytes(), policy=message.policy)
+    for sent in (message, copied):
+        assert f"\r\nList-Unsubscribe: <{url}>\r\n".encode() in sent.as_bytes()
+        assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in sent.as_bytes()
+    assert max(map(len, message.as_bytes().split(b"\r\n"))) <= 998  # RFC 5322, 2.1.1
+
+
 async def test_a_mail_may_say_where_its_recipient_ends_such_mails(
     *, notes_app: Any, place: Place, acme: str, eventually: Any
 ) -> None:
@@ -343,7 +360,8 @@ async def test_a_mail_may_say_where_its_recipient_ends_such_mails(
     assert sink.sent[0]["List-Unsubscribe"] == f"<{url}>"
     assert sink.sent[0]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert place.rows(f"select unsubscribe from tenant_{acme}.mail_intents") == [(None,)]
-    for bad in ("javascript:x", "https://a>b", "https://a\r\nBcc: x@example.com", ""):
+    endless = f"https://a/{'b' * 1000}"
+    for bad in ("javascript:x", "https://a>b", "https://a\r\nBcc: x@example.com", "", endless):
         with pytest.raises(ValueError, match="unsubscribes"):
             Mail(to="ada@example.com", subject="s", text="t", unsubscribe=bad)
 
