@@ -213,6 +213,25 @@ def test_machines_are_told_from_persons(
     assert found == why
 
 
+def test_nobody_reads_what_was_not_sent_yet() -> None:
+    fields = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/120.0"}
+    window = timedelta(seconds=10)
+    assert why_machine("GET", fields, sent_at=None, now=NOW, window=window) == "too soon"
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "Mozilla/5.0 (Linux; Android 9; CUBOT X19) AppleWebKit/537.36 Chrome/88.0 Mobile Safari/537.36",
+        "Mozilla/5.0 (Linux; Android 11; CUBOT_NOTE_20) AppleWebKit/537.36 Chrome/92.0 Mobile",
+    ],
+)
+def test_a_telephone_is_no_robot_by_its_name(agent: str) -> None:
+    long_ago, window = NOW - timedelta(days=1), timedelta(seconds=10)
+    fields = {"user-agent": agent}
+    assert why_machine("GET", fields, sent_at=long_ago, now=NOW, window=window) is None
+
+
 def test_the_examples_in_docstrings_are_true() -> None:
     names = [
         one.name

@@ -257,6 +257,24 @@ async def test_tokens_that_are_forged_too_old_or_of_another_tenant_are_all_alike
     assert (found["opens"], found["clicks"], found["unsubscribed_at"]) == (1, 0, None)
 
 
+async def test_who_comes_before_a_mail_was_sent_is_a_machine(
+    service: Any, client: Any, acme: str, send: Any, person: Any
+) -> None:
+    """A server that looks at it before it accepts it; or the sender died before it could note it."""
+    one = await send()
+    service.rows(
+        acme,
+        "update emails set status = 'queued', sent_at = null, created_at = now() - interval '7 days'",
+    )
+    for _ in range(2):
+        await client.get(one.open, headers=person)
+        await client.get(one.click, headers=person)
+
+    found = await view(client, service, acme, one.id)
+    assert found["opened_at"] is None
+    assert service.told("EmailOpened", acme) == []
+
+
 async def test_while_a_tenant_is_suspended_its_links_lead_nowhere(
     *, service: Any, client: Any, acme: str, send: Any, person: Any, place: Place
 ) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+# Cubot makes telephones.
 _SCANNER: Final = re.compile(
-    r"bot\b|crawl|spider|scan|preview|prefetch|monitor|validator|curl/|wget/|python|java/|okhttp|"
+    r"(?<!cu)bot\b|crawl|spider|scan|preview|prefetch|monitor|validator|curl/|wget/|python|java/|okhttp|"
     r"go-http-client|libwww|headless|barracuda|mimecast|proofpoint|safelinks|symantec|trendmicro",
     re.IGNORECASE,
 )
@@ -33,12 +34,13 @@ def why_machine(
     Args:
         method: Of the request.
         fields: Its header, by names in lower case.
-        sent_at: When the mail was handed over.
+        sent_at: When the mail was handed over; None while it is not, as far as is known: a server that
+            looks into a mail before it accepts it, or after a process died that had handed it over.
         now: When this happened.
         window: So soon after that no person does.
 
     >>> now = datetime(2026, 1, 1)
-    >>> why_machine("GET", {"user-agent": "curl/8"}, sent_at=None, now=now, window=timedelta(0))
+    >>> why_machine("GET", {"user-agent": "curl/8"}, sent_at=now, now=now, window=timedelta(0))
     'user agent'
     """
     agent = fields.get("user-agent", "").strip()
@@ -48,6 +50,6 @@ def why_machine(
         return "prefetch"
     if not agent or agent == _BARE or _SCANNER.search(agent):
         return "user agent"
-    if sent_at is not None and now - sent_at < window:
+    if sent_at is None or now - sent_at < window:
         return "too soon"
     return None

@@ -132,7 +132,7 @@ class Tracking:
         machine = why_machine(
             visit.method,
             visit.fields,
-            sent_at=one.sent_at or one.created_at,
+            sent_at=one.sent_at,
             now=datetime.now(UTC),
             window=self._own.machine_window,
         )
