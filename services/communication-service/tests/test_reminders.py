@@ -223,7 +223,31 @@ async def test_what_fails_does_not_stop_what_is_behind_it(
     assert await one.turn() == 1
     assert quiet.rows(acme, "select count(*) from emails") == [(1,)]
     rows = lonely.rows("select tenant, attempts from shared.communication_schedule")
-    assert sorted(rows) == sorted([(closed, 1), (acme, 0)])
+    assert sorted(rows) == sorted([(closed, 0), (acme, 0)])
+
+
+async def test_while_a_tenant_is_suspended_its_mails_use_no_attempt_up(
+    quiet: Any, acme: str, plan: Any, lonely: Place, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(scheduler_module, "ATTEMPTS", 2)
+    (one,) = schedulers(quiet, 1)
+    which = await plan(contact_id=quiet.others.contact(acme))
+    waits = "select attempts, due_at > now() from shared.communication_schedule"
+    lonely.rows(f"revoke usage on schema tenant_{acme} from {lonely.migrate.app}")
+    for _ in range(5):
+        due(quiet, [which])
+        assert await one.turn() == 0
+        assert lonely.rows(waits) == [(0, True)]
+    lonely.rows(f"grant usage on schema tenant_{acme} to {lonely.migrate.app}")
+    quiet.others.away.add("contact-service")
+    due(quiet, [which])
+    assert await one.turn() == 0
+    assert state(quiet, acme, which) == ("scheduled", None)
+    quiet.others.away.clear()
+    quiet.app.state.chassis.service("contact-service").breaker.succeeded()
+    due(quiet, [which])
+    assert await one.turn() == 1
+    assert state(quiet, acme, which)[0] in {"queued", "sent"}
 
 
 STEPS = ["claim", "remind", "plan", "remove", "commit"]

@@ -28,6 +28,7 @@ ATTEMPTS: Final = 48
 
 _BATCH: Final = 50
 _LONGEST_WAIT: Final = 3600.0
+_UNTIL_OPEN: Final = timedelta(minutes=10)
 
 log = get_logger(__name__)
 
@@ -80,11 +81,14 @@ class Scheduler:
             return await self._emails.dispatch(one.tenant, one.id)
         except TenantNotFound:
             await self._forget(one)
+        except (TenantSuspended, TenantNotReady) as exc:
+            # It was not tried: a mail must not be given up for how long its tenant was away.
+            log.info("what is due waits for its tenant", id=str(one.id), code=exc.code)
+            await self._wait(one)
         except Exception as exc:  # one that fails must not stop those behind it
             code = exc.code if isinstance(exc, AppError) else type(exc).__name__
             log.warning("what is due has to wait", kind=one.kind, id=str(one.id), code=code)
-            closed = isinstance(exc, TenantSuspended | TenantNotReady)
-            if one.kind == "email" and one.attempts >= ATTEMPTS and not closed:
+            if one.kind == "email" and one.attempts >= ATTEMPTS:
                 await self._emails.give_up(one.tenant, one.id, code)
             else:
                 await self._put_off(one)
@@ -95,6 +99,11 @@ class Scheduler:
         async with self._chassis.database.shared().transaction() as tx:
             await schedule.admit(tx)
             await schedule.put_off(tx, one.id, timedelta(seconds=wait))
+
+    async def _wait(self, one: Due) -> None:
+        async with self._chassis.database.shared().transaction() as tx:
+            await schedule.admit(tx)
+            await schedule.wait(tx, one.id, _UNTIL_OPEN)
 
     async def _forget(self, one: Due) -> None:
         async with self._chassis.database.shared().transaction() as tx:

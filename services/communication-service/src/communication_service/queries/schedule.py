@@ -34,6 +34,9 @@ _PUT_OFF: Final = (
     "update shared.communication_schedule set due_at = now() + %s, attempts = attempts + 1"
     " where id = %s and due_at <= now()"
 )
+_WAIT: Final = (
+    "update shared.communication_schedule set due_at = now() + %s where id = %s and due_at <= now()"
+)
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,8 @@ async def claim(tx: Transaction, which: UUID) -> bool:
 async def put_off(tx: Transaction, which: UUID, wait: timedelta) -> None:
     """Have it tried again later; of several who failed with it at a time one says so."""
     await tx.execute(_PUT_OFF, [wait, which])
+
+
+async def wait(tx: Transaction, which: UUID, wait: timedelta) -> None:
+    """Have it tried later, though it was not tried now."""
+    await tx.execute(_WAIT, [wait, which])
