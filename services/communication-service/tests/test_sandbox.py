@@ -15,6 +15,7 @@ from communication_service.domain.errors import RenderingFailed, TemplateInvalid
 from communication_service.domain.template import (
     FILTERS,
     LONGEST_OUTPUT,
+    LONGEST_SOURCE,
     LONGEST_VALUE,
     Rendered,
     Source,
@@ -175,6 +176,30 @@ def test_bombs_are_refused_within_seconds_and_little_memory() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) == ["TemplateInvalid"] * len(BOMBS)
+
+
+GROWS = [  # each escapes what it has escaped: `title` makes a plain text of it
+    "{% if a" + "|e|title" * 8 + " %}x{% endif %}",
+    "{% if a" + "|escape|capitalize" * 8 + " == 'x' %}x{% endif %}",
+    "{{ (a" + "|e|lower" * 8 + ")|length }}",
+    "{{ ('" + "&" * 500 + "'" + "|e|upper" * 8 + ")|length }}",
+]
+
+
+@pytest.mark.parametrize("text", GROWS)
+def test_what_filters_do_is_counted_though_nothing_comes_of_it(text: str) -> None:
+    many = text * min(80, LONGEST_SOURCE // len(text))
+    for source in (Source("s", many, None, [A]), Source("s", "t", many, [A])):
+        check(source)
+        with pytest.raises(RenderingFailed) as caught:
+            render(source, {"a": "&-" * (LONGEST_VALUE // 2)})
+        assert "filters" in caught.value.params["why"]
+
+
+def test_filters_of_long_values_are_within_what_is_counted() -> None:
+    source = of("{{ a|title|truncate(9) }}" * 20)
+    check(source)
+    assert render(source, {"a": "x" * LONGEST_VALUE}).text == "Xxxxxx..." * 20
 
 
 def test_output_is_cut_off_while_it_is_made() -> None:

@@ -1,16 +1,17 @@
 """Templates: jinja2, of which little is left.
 
 Tenants write them, so they are programs of strangers. What may stand in one is a list: text, declared
-variables, a few filters, `if`. There is no attribute, no call, no loop, no arithmetic: nothing to climb out by,
-and nothing that makes much of little. So the work of a rendering is bounded by the length of the source, and
-its output is cut off by count. Jinja's sandbox stands behind the list, with nothing in it but the list.
+variables, a few filters, `if`. There is no attribute, no call, no loop, no arithmetic: nothing to climb out by.
+What makes much of little are filters behind filters: the characters that they read and write are counted, as are
+those that come out. Jinja's sandbox stands behind the list, with nothing in it but the list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, TypeAlias
+from functools import wraps
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -27,6 +28,8 @@ MOST_NODES: Final = 2_000
 DEEPEST: Final = 20
 MOST_VARIABLES: Final = 50
 LONGEST_VALUE: Final = 10_000
+MOST_FILTERED: Final = 2 * 1024 * 1024
+"""Characters that the filters of one part may read and write."""
 
 FILTERS: Final = {
     "capitalize": 0,
@@ -40,7 +43,7 @@ FILTERS: Final = {
     "truncate": 1,
     "upper": 0,
 }
-"""Each with how many arguments it may have. None of them makes a text more than three times as long."""
+"""Each with how many arguments it may have."""
 
 TESTS: Final = frozenset({"defined", "none"})
 
@@ -130,7 +133,7 @@ def check(source: Source) -> None:
     if not is_one_line(source.subject):
         raise TemplateInvalid(part="subject", line=1, why="it is more than one line")
     for part, text in source.parts:
-        _parse(part, text, frozenset(names))
+        _parse(_Environment(part), part, text, frozenset(names))
 
 
 def render(source: Source, values: Mapping[str, Value]) -> Rendered:
@@ -168,28 +171,44 @@ def _with_defaults(variables: Sequence[Variable], values: Mapping[str, Value]) -
     return {**declared, **values}
 
 
-def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
-    made = ImmutableSandboxedEnvironment(
-        autoescape=autoescape, undefined=StrictUndefined, keep_trailing_newline=True, cache_size=0
-    )
-    made.filters = {name: made.filters[name] for name in FILTERS}
-    made.tests = {name: made.tests[name] for name in TESTS}
-    made.globals.clear()
-    return made
+class _Environment(ImmutableSandboxedEnvironment):
+    """What one rendering of one part may use; it counts what the filters do."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(
+            autoescape=part == "html",
+            undefined=StrictUndefined,
+            keep_trailing_newline=True,
+            cache_size=0,
+        )
+        self.left = MOST_FILTERED
+        self.filters = {name: self._counted(self.filters[name]) for name in FILTERS}
+        self.tests = {name: self.tests[name] for name in TESTS}
+        self.globals.clear()
+
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)  # and with it jinja2's mark of those that are given the environment
+        def counted(*args: Any) -> Any:
+            if self.left < 0:
+                raise _TooMuch
+            made = function(*args)
+            self.left -= sum(len(one) for one in (*args, made) if isinstance(one, str))
+            return made
+
+        return counted
 
 
-_ENVIRONMENTS: Final = {
-    "subject": _environment(autoescape=False),
-    "text": _environment(autoescape=False),
-    "html": _environment(autoescape=True),
-}
+class _TooMuch(Exception):
+    """The filters have read and written more than they may."""
 
 
-def _parse(part: Part, text: str, names: frozenset[str]) -> nodes.Template:
+def _parse(
+    environment: _Environment, part: Part, text: str, names: frozenset[str]
+) -> nodes.Template:
     if len(text) > LONGEST_SOURCE:
         raise TemplateInvalid(part=part, line=1, why=f"it is longer than {LONGEST_SOURCE}")
     try:
-        parsed = _ENVIRONMENTS[part].parse(text)
+        parsed = environment.parse(text)
     except TemplateSyntaxError as exc:
         raise TemplateInvalid(part=part, line=exc.lineno, why="it cannot be read") from None
     except (TemplateError, ValueError, RecursionError, OverflowError) as exc:
@@ -244,15 +263,19 @@ def _why_no_filter(node: nodes.Filter) -> str | None:
 
 
 def _render(part: Part, text: str, values: Mapping[str, Value]) -> str:
-    parsed = _parse(part, text, frozenset(values))
+    environment = _Environment(part)
+    parsed = _parse(environment, part, text, frozenset(values))
     pieces: list[str] = []
     length = 0
     try:
-        for piece in _ENVIRONMENTS[part].from_string(parsed).generate(**values):
+        for piece in environment.from_string(parsed).generate(**values):
             length += len(piece)
             if length > LONGEST_OUTPUT:
                 break
             pieces.append(piece)
+    except _TooMuch:
+        why = "its filters have too much to do with these values"
+        raise RenderingFailed(part=part, why=why) from None
     except Exception as exc:  # of whatever kind: values of one kind compared with another, ...
         why = "it cannot be made with these values"
         raise RenderingFailed(part=part, why=why, internal=type(exc).__name__) from None
