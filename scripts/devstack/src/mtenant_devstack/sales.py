@@ -6,12 +6,15 @@ import email
 import email.policy
 import re
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mtenant_devstack.crm import Crm
+from mtenant_devstack.errors import DevstackError
 from mtenant_devstack.events import EventWatch
 from mtenant_devstack.http import TIMEOUT, Http
 from mtenant_devstack.patience import until
@@ -19,6 +22,8 @@ from mtenant_devstack.step import expect, say, step
 
 SERVICES = ("contact-service", "deal-service", "communication-service")
 CONTACTS = 100
+CRASHED = 60  # contacts that are made while their service is killed
+ASKING = 4  # at a time
 BAD = {17: "no-address", 58: "also not an address"}  # by number of the row
 READER = "Mozilla/5.0 (X11; Linux x86_64) Thunderbird/140.0"
 AMOUNT = 1_250_000  # minor units: EUR 12,500.00
@@ -141,15 +146,54 @@ def show_forecast(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> 
 
 
 def survive(crm: Crm, sale: Sale) -> str:
-    """Kill a service without warning; what it had answered is there when it is back."""
-    service = crm.services["contact-service"]
-    service.kill()
-    with_deal = sale.owner.get("deal-service", f"/api/deals/{sale.deal}")
+    """Kill a service while it makes contacts; what it had answered is there when it is back."""
+    service, owner = crm.services["contact-service"], sale.owner
+    with ThreadPoolExecutor(ASKING) as pool:
+        waiting = [pool.submit(add_contact, owner, number) for number in range(CRASHED)]
+        for one in islice(as_completed(waiting), CRASHED // 3):
+            one.result()
+        service.kill()
+        made = [one.result() for one in waiting]
+    with_deal = owner.get("deal-service", f"/api/deals/{sale.deal}")
     expect([sale.contact], with_deal["contact_ids"])
     service.start()
-    contact = sale.owner.get("contact-service", f"/api/contacts/{sale.contact}")
+    contact = owner.get("contact-service", f"/api/contacts/{sale.contact}")
     expect(sale.address, contact["email"])
-    return "deals are read meanwhile; started again, and nothing is lost"
+    for number, answered in enumerate(made):
+        if answered is None:  # it may be there or not: who asks again finds it, or makes it
+            again = owner.ask("POST", "contact-service", "/api/contacts", crashed(number))
+            expect(True, again.status in {201, 409})
+        else:
+            found = owner.get("contact-service", f"/api/contacts/{answered}")
+            expect(crashed(number)["email"], found["email"])
+    found = owner.get("contact-service", f"/api/contacts?q=crashed&limit={2 * CRASHED}")["items"]
+    expect(sorted(crashed(number)["email"] for number in range(CRASHED)), sorted(addresses(found)))
+    kept = sum(answered is not None for answered in made)
+    return (
+        f"it was making contacts: the {kept} that it had answered are there, the other"
+        f" {CRASHED - kept} were asked for again, none is there twice; deals were read meanwhile"
+    )
+
+
+def add_contact(owner: Http, number: int) -> str | None:
+    """Make a contact; return its id, or None if nobody answered."""
+    try:
+        answer = owner.ask("POST", "contact-service", "/api/contacts", crashed(number))
+    except DevstackError:
+        return None
+    expect(201, answer.status)
+    made: str = answer.json["id"]
+    return made
+
+
+def crashed(number: int) -> dict[str, str]:
+    """Return one of the contacts that are made while the service is killed."""
+    return {"last_name": "Crashed", "email": f"crashed{number}@example.org"}
+
+
+def addresses(contacts: list[dict[str, Any]]) -> list[str]:
+    """Return the addresses of contacts."""
+    return [contact["email"] for contact in contacts]
 
 
 def win(sale: Sale) -> str:
