@@ -197,6 +197,7 @@ WRITERS = {
         "change",
         "delete",
         "restore",
+        "purge",
         "stage",
         "staged",
         "refuse",

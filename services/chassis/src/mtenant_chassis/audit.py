@@ -33,6 +33,10 @@ _ADD: Final = (
     "insert into audit_entries (id, service, actor, action, entity, entity_id, before, after,"
     " request_id) values (gen_random_uuid(), %s, %s, %s, %s, %s, %s, %s, %s)"
 )
+_ERASE: Final = (
+    "update audit_entries set before = null, after = null"
+    " where service = %s and entity = %s and entity_id = any(%s)"
+)
 _LIST: Final = (
     "select id, at, actor, action, entity, entity_id, before, after, request_id from audit_entries"
     " where service = %(service)s and (%(entity)s::text is null or entity = %(entity)s)"
@@ -113,6 +117,16 @@ class AuditTrail:
             for one in done
         ]
         await tx.execute_many(_ADD, rows)
+
+    async def erase(self, tx: Transaction, entity: str, entity_ids: Iterable[object]) -> None:
+        """Take the values out of the entries of things that were purged; who did what when stays.
+
+        Args:
+            tx: The open transaction.
+            entity: The kind of things.
+            entity_ids: Which of them.
+        """
+        await tx.queue(_ERASE, [self.service, entity, [str(one) for one in entity_ids]])
 
     def _values(
         self,

@@ -31,7 +31,7 @@ class ContactNameless(Unprocessable):
 
 
 class ContactNotDeleted(Conflict):
-    """There is nothing to restore."""
+    """There is nothing to restore, or to purge."""
 
     code, message = "CONTACT_NOT_DELETED", "the contact is not deleted"
 

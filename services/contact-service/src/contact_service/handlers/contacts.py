@@ -125,6 +125,23 @@ class Contacts:
         await self.tell_change(back, "contact.restored", {}, back.values())
         return back
 
+    async def purge(self, contact: UUID) -> None:
+        """Remove a deleted contact for good, with those that became part of it, and what was noted of them.
+
+        Raises:
+            ContactNotFound: There is none.
+            ContactNotDeleted: It is there.
+        """
+        before = await rows.lock(self.tx, contact)
+        if before is None:
+            raise ContactNotFound
+        if before.deleted_at is None:
+            raise ContactNotDeleted
+        gone = await rows.purge(self.tx, contact)
+        await self.audit.erase(self.tx, "contact", gone)
+        for one in gone:
+            await self.audit.record(self.tx, "contact.purged", "contact", one)
+
     async def merge(self, contact: UUID, others: Sequence[UUID], condition: Condition) -> Contact:
         """Let a contact take what it lacks from others, in their order, which are deleted.
 

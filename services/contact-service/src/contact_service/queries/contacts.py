@@ -79,6 +79,11 @@ _RESTORE: Final = (
     "update contacts set deleted_at = null, company_id = %s, updated_at = now(),"
     f" version = version + 1 where id = %s returning {_COLUMNS}"
 )
+_PURGE: Final = (
+    "with recursive gone as (select id from contacts where id = %s union"
+    " select contacts.id from contacts join gone on contacts.merged_into = gone.id)"
+    " delete from contacts where id in (select id from gone) returning id"
+)
 
 
 async def get(on: Verbs, contact: UUID) -> Contact | None:
@@ -168,6 +173,11 @@ async def delete(
 async def restore(tx: Transaction, contact: UUID, company: UUID | None) -> Contact:
     """Bring a contact back."""
     return await tx.fetch_one(_RESTORE, [company, contact], row=Contact)
+
+
+async def purge(tx: Transaction, contact: UUID) -> Sequence[UUID]:
+    """Remove a contact, and those that became part of it; return which."""
+    return [which for (which,) in await tx.fetch_all(_PURGE, [contact])]
 
 
 def _rows(contacts: Sequence[tuple[UUID, Mapping[str, Any]]]) -> str:

@@ -231,6 +231,23 @@ def contacts_router(own: ContactServiceSettings) -> Router:
         return ContactView.of(back)
 
     @router.post(
+        "/{contact_id}/purge",
+        status_code=204,
+        dependencies=[requires("contacts:manage")],
+        responses=raises(409),
+    )
+    async def purge(
+        *,
+        contact_id: UUID,
+        tx: Tx,
+        who: CurrentPrincipal,
+        audit: Audit,
+        chassis: CurrentChassis,
+    ) -> None:
+        """Remove a deleted contact for good, with what the audit trail says of its values."""
+        await Contacts(chassis, own, tx, audit, who).purge(contact_id)
+
+    @router.post(
         "/{contact_id}/merge",
         dependencies=[requires("contacts:delete"), idempotent()],
         responses=raises(409),

@@ -229,6 +229,18 @@ class Deals:
         await self._audit.record(tx, "deal.restored", "deal", deal_id)
         return await found(tx, deal_id)
 
+    async def purge(self, tx: Transaction, deal_id: UUID) -> None:
+        """Remove a deleted deal for good, with its history and what was noted of it.
+
+        Raises:
+            DealNotFound: There is none that is deleted.
+        """
+        if not await deals.lock(tx, [deal_id], deleted=True):
+            raise DealNotFound
+        await deals.purge(tx, deal_id)
+        await self._audit.erase(tx, "deal", [deal_id])
+        await self._audit.record(tx, "deal.purged", "deal", deal_id)
+
     async def _move(self, tx: Transaction, before: Deal, after: Deal) -> Deal:
         # Not the time of the transaction, which may have begun before the visit that ends here.
         at = await deals.moment(tx, before.stage_entered_at)

@@ -89,6 +89,7 @@ _DELETED: Final = (
     "update deals set deleted_at = case when %s then clock_timestamp() end,"
     " updated_at = clock_timestamp(), version = version + 1 where id = %s"
 )
+_PURGE: Final = "delete from deals where id = %s"  # its visits and contacts go with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +220,11 @@ async def touch(tx: Transaction, deal: UUID) -> None:
 async def mark_deleted(tx: Transaction, deal: UUID, *, deleted: bool) -> None:
     """Delete a deal, or bring it back."""
     await tx.execute(_DELETED, [deleted, deal])
+
+
+async def purge(tx: Transaction, deal: UUID) -> None:
+    """Remove a deal, with its history."""
+    await tx.execute(_PURGE, [deal])
 
 
 async def moment(tx: Transaction, not_before: datetime) -> datetime:

@@ -267,6 +267,11 @@ def deals_router(own: DealServiceSettings) -> Router:
         set_etag(response, one.version)
         return DealView.of(one)
 
+    @router.post("/{deal_id}/purge", status_code=204, dependencies=[requires("deals:manage")])
+    async def purge(*, deal_id: UUID, tx: Tx, audit: Audit, chassis: CurrentChassis) -> None:
+        """Remove a deleted deal for good, with its history and what the audit trail says of its values."""
+        await Deals(chassis, own, audit).purge(tx, deal_id)
+
     @router.get("/{deal_id}/history", dependencies=[requires("deals:read")])
     async def history(deal_id: UUID, tenant: Tenant, page: PageQuery) -> Page[VisitView]:
         """List the stages in which a deal has been, the first one first, and for how long."""
