@@ -6,12 +6,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from psycopg.conninfo import conninfo_to_dict
 
 from mtenant_devstack.service import PROGRAMS, Program
 
@@ -141,18 +143,57 @@ def test_a_deployment_survives_losing_a_node_and_ends_politely(program: Program)
         assert selector.get("matchLabels", selector).items() <= labels
 
 
-def test_what_a_pod_reads_is_there() -> None:
-    there = {(m["kind"], m["metadata"]["name"]) for m in manifests()}
+def pods() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield every container of the manifests, after its pod."""
     for one in manifests():
-        if one["kind"] not in {"Deployment", "Job"}:
-            continue
-        pod = one["spec"]["template"]["spec"]
-        for container in [*pod["containers"], *pod.get("initContainers", ())]:
-            assert container["envFrom"]
-            for source in container["envFrom"]:
-                ((reference, named),) = source.items()
-                kind = {"configMapRef": "ConfigMap", "secretRef": "Secret"}[reference]
-                assert (kind, named["name"]) in there
+        if one["kind"] in {"Deployment", "Job"}:
+            pod = one["spec"]["template"]["spec"]
+            for container in [*pod["containers"], *pod.get("initContainers", ())]:
+                yield pod, container
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    """Return what a container reads."""
+    found: dict[str, str] = {}
+    for source in container["envFrom"]:
+        ((reference, named),) = source.items()
+        kind = {"configMapRef": "ConfigMap", "secretRef": "Secret"}[reference]
+        one = manifest(kind, named["name"])
+        found |= one.get("data", {}) | one.get("stringData", {})
+    return found | {variable["name"]: variable["value"] for variable in container.get("env", ())}
+
+
+def mounted(pod: dict[str, Any], container: dict[str, Any]) -> set[str]:
+    """Return the files that a container finds, and cannot change."""
+    volumes = {volume["name"]: volume for volume in pod.get("volumes", ())}
+    return {
+        f"{mount['mountPath']}/{name}"
+        for mount in container.get("volumeMounts", ())
+        if (named := volumes[mount["name"]].get("configMap")) and mount["readOnly"]
+        for name in manifest("ConfigMap", named["name"])["data"]
+    }
+
+
+def test_what_a_pod_reads_is_there() -> None:
+    for _, container in pods():
+        assert environment(container)
+
+
+def test_every_pod_has_the_file_by_which_it_knows_its_servers() -> None:
+    """Without sslrootcert libpq looks into a home that the image's user does not have, and connects nowhere."""
+    asked = 0
+    for pod, container in pods():
+        said, files = environment(container), mounted(pod, container)
+        assert said["SSL_CERT_FILE"] in files
+        for name, value in said.items():
+            if value.startswith("postgresql:"):
+                parameters = conninfo_to_dict(value)
+                assert parameters["sslmode"] == "verify-full", name
+                assert parameters["sslrootcert"] in files, name
+                asked += 1
+            # nats-py and redis-py look into SSL_CERT_FILE, and compare the name.
+            assert not re.match("(nats|redis|postgres)://", value), name
+    assert asked == 2 * len(PROGRAMS) + 1  # pods, migrations, and the tenants' maker
 
 
 def test_the_migrations_run_in_turn_and_as_the_role_that_deploys() -> None:
@@ -199,17 +240,14 @@ def test_every_setting_is_one_that_a_readme_names() -> None:
     known = {program.variable for program in PROGRAMS}
     for page in [*ROOT.glob("packages/*/README.md"), *ROOT.glob("services/*/README.md")]:
         known |= set(SETTING.findall(page.read_text()))
+    known.add("SSL_CERT_FILE")  # OpenSSL's own
     given: set[str] = set()
     for name, said in services().items():
         if name in SERVERS or not absent(name):
             given |= {*said.get("environment", ())}
-    for one in manifests():
-        if not absent(one["metadata"]["name"]):
-            given |= {*one.get("data", ()), *one.get("stringData", ())}
-            for container in (
-                one.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ())
-            ):
-                given |= {variable["name"] for variable in container.get("env", ())}
+    for _, container in pods():
+        if not absent(container["name"]):
+            given |= environment(container).keys()
     assert {name for name in given if not name.startswith("POSTGRES_")} <= known
 
 

@@ -145,38 +145,99 @@ def manifests() -> dict[tuple[str, str], dict[str, Any]]:
     return {(one["kind"], one["metadata"]["name"]): one for one in found}
 
 
-def pod_environment(pod: Mapping[str, Any], platform: Platform) -> dict[str, str]:
-    """Return what the first container reads: its ConfigMap and Secrets, with addresses of this machine."""
-    there, environment = manifests(), plain_environment()
-    for source in pod["containers"][0]["envFrom"]:
+@dataclass
+class Outside:
+    """The servers as a cluster finds them: elsewhere, by name, and by TLS alone.
+
+    Attributes:
+        addresses: Where each is, by the address that the manifests have.
+        authority: The certificate of who signed theirs.
+        etc: What is mounted into pods lies below.
+    """
+
+    addresses: dict[str, str]
+    authority: str
+    etc: Path
+
+    def mount(self, pod: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, str]:
+        """Write the files that a container finds, and return where they are by where it looks."""
+        there = manifests()
+        places: dict[str, str] = {}
+        volumes = {volume["name"]: volume for volume in pod.get("volumes", ())}
+        for mount in container.get("volumeMounts", ()):
+            if named := volumes[mount["name"]].get("configMap"):
+                folder = self.etc / named["name"]
+                folder.mkdir(exist_ok=True)
+                for name, text in there["ConfigMap", named["name"]]["data"].items():
+                    assert "REPLACE-ME" in text
+                    (folder / name).write_text(self.authority)
+                places[mount["mountPath"]] = str(folder)
+        return places
+
+
+@pytest.fixture(scope="module")
+def outside(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    folder = tmp_path_factory.mktemp("authority")
+    servers = {"postgres": "postgres:5432", "nats": "nats:4222", "redis": "valkey:6379"}
+    targets = [
+        f"{kind}={platform.hosts[server].rpartition(':')[2]}" for kind, server in servers.items()
+    ]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "tests/tls.py", folder, *targets],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:  # at whose end its standard input is closed, and so it ends
+        assert process.stdout is not None
+        ports = json.loads(process.stdout.readline())
+        addresses = {
+            f"{kind}.example.com:{servers[kind].rpartition(':')[2]}": f"localhost:{port}"
+            for kind, port in ports.items()
+        }
+        authority = (folder / "ca.crt").read_text()
+        yield Outside(addresses, authority, tmp_path_factory.mktemp("etc"))
+
+
+def pod_environment(pod: Mapping[str, Any], platform: Platform, outside: Outside) -> dict[str, str]:
+    """Return what the first container reads: its ConfigMap and Secrets, with this machine's addresses and paths.
+
+    All else of a URL stays as it is delivered: scheme, user, password and parameters.
+    """
+    there = manifests()
+    environment: dict[str, str] = {}
+    (container, *_) = pod["containers"]
+    for source in container["envFrom"]:
         if named := source.get("configMapRef"):
             environment |= there["ConfigMap", named["name"]]["data"]
         else:
             environment |= there["Secret", source["secretRef"]["name"]]["stringData"]
-    for variable in pod["containers"][0].get("env", ()):
+    for variable in container.get("env", ()):
         environment[variable["name"]] = variable["value"]
+    here = {
+        "REPLACE-ME": "replaced-by-what-is-long-enough-for-a-secret",
+        **outside.addresses,
+        **outside.mount(pod, container),
+    }
     for name, value in environment.items():
-        environment[name] = value.replace(
-            "REPLACE-ME", "replaced-by-what-is-long-enough-for-a-secret"
-        )
-    here = platform.hosts
+        for said, found in here.items():
+            value = value.replace(said, found)  # noqa: PLW2901 -- one after the other
+        environment[name] = value
     changes = {
-        "NATS_URL": f"nats://{here['nats:4222']}",
-        "REDIS_URL": f"redis://{here['valkey:6379']}/0",
         **{p.variable: platform.url(p.name) for p in PROGRAMS},
         # Under which the keys of this database are encrypted.
         "AUTH_SECRET": platform.environments["auth-service"]["AUTH_SECRET"],
     }
-    for name in ("DATABASE_URL", "PROVISION_DATABASE_URL"):
-        if role := re.match(r"postgresql://(\w+):", environment.get(name, "")):
-            changes[name] = f"postgresql://{role[1]}@{here['postgres:5432']}/crm"
-    return environment | {name: changes[name] for name in changes if name in environment}
+    changed = {name: changes[name] for name in changes if name in environment}
+    return plain_environment() | environment | changed
 
 
-def test_the_migrations_run_with_what_the_manifest_tells_them(platform: Platform) -> None:
+def test_the_migrations_run_with_what_the_manifest_tells_them(
+    platform: Platform, outside: Outside
+) -> None:
     pod = manifests()["Job", "migrate"]["spec"]["template"]["spec"]
     for program in installed():
-        run(program.command("migrate"), pod_environment(pod, platform))
+        run(program.command("migrate"), pod_environment(pod, platform, outside))
 
 
 @pytest.mark.parametrize(
@@ -187,10 +248,10 @@ def test_the_migrations_run_with_what_the_manifest_tells_them(platform: Platform
     ],
 )
 def test_a_service_runs_with_what_its_manifest_tells_it(
-    platform: Platform, program: Program
+    platform: Platform, outside: Outside, program: Program
 ) -> None:
     pod = manifests()["Deployment", program.name]["spec"]["template"]["spec"]
-    environment = pod_environment(pod, platform)
+    environment = pod_environment(pod, platform, outside)
     service = platform.stack.service(program, environment, free_port())
     service.start()  # until it is ready
     try:
@@ -198,6 +259,11 @@ def test_a_service_runs_with_what_its_manifest_tells_it(
         assert call(metrics)[0] in {401, 403, 404}
         metrics.add_header("Authorization", f"Bearer {environment['OPS_TOKEN']}")
         assert call(metrics)[0] == 200
+        # It is ready without NATS and Redis, too; these it reaches a little later.
+        deadline = time.monotonic() + 20
+        while (health := call(urllib.request.Request(f"{service.url}/health")))[0] != 200:
+            assert time.monotonic() < deadline, health[1]
+            time.sleep(0.05)
     finally:
         service.stop()
 
