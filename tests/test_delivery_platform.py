@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -268,16 +268,16 @@ def test_a_service_runs_with_what_its_manifest_tells_it(
         service.stop()
 
 
-@pytest.fixture(scope="module")
-def gateway(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real nginx with the delivered file; only addresses are others."""
+@contextmanager
+def nginx(home: Path, hosts: Mapping[str, str]) -> Iterator[str]:
+    """A real nginx with the delivered file; only addresses are others. What it writes is in its home."""
     program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
     if program is None:
         pytest.skip("there is no nginx on this machine")
-    home, port = tmp_path_factory.mktemp("gateway"), free_port()
+    port = free_port()
     text = (ROOT / "docs/deploy/gateway.conf").read_text()
     text = text.replace("listen 8000", f"listen 127.0.0.1:{port}")
-    for there, address in platform.hosts.items():
+    for there, address in hosts.items():
         text = text.replace(there, address)
     temporary = "\n".join(
         f"{kind}_temp_path {home}/{kind};"
@@ -285,22 +285,31 @@ def gateway(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Ite
     )
     (home / "nginx.conf").write_text(
         f"daemon off; master_process off; pid {home}/pid; error_log stderr;\n"
-        f"events {{}}\nhttp {{\naccess_log off;\n{temporary}\n{text}\n}}\n"
+        f"events {{}}\nhttp {{\n{temporary}\n{text}\n}}\n"
     )
-    process = subprocess.Popen(
-        [program, "-p", home, "-e", "stderr", "-c", home / "nginx.conf"], stderr=subprocess.PIPE
-    )
+    with (home / "stdout").open("wb") as stdout, (home / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [program, "-p", home, "-e", "stderr", "-c", home / "nginx.conf"],
+            stdout=stdout,
+            stderr=stderr,
+        )
     try:
         url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 20
         while not answers(url):
-            assert process.poll() is None, process.communicate()[1].decode()
+            assert process.poll() is None, (home / "stderr").read_text()
             assert time.monotonic() < deadline, "the gateway does not answer"
             time.sleep(0.02)
         yield url
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def gateway(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with nginx(tmp_path_factory.mktemp("gateway"), platform.hosts) as url:
+        yield url
 
 
 def answers(url: str) -> bool:
@@ -356,6 +365,23 @@ def test_the_gateway_leads_nobody_to_what_is_for_operators(gateway: str, path: s
     status, body = call(urllib.request.Request(gateway + path))
     assert status == 404
     assert json.loads(body)["code"] == "ROUTE_NOT_FOUND"
+
+
+def test_the_gateway_writes_down_no_token(tmp_path: Path) -> None:
+    """Links in mails, and /validate, have theirs in the query; nginx itself quotes it where a service is away."""
+    nobody = {f"{program.name}:{program.port}": f"127.0.0.1:{free_port()}" for program in PROGRAMS}
+    with nginx(tmp_path, nobody) as url:
+        for path in ("/t/c?t=secret", "/validate?token=secret", "/nowhere?t=secret"):
+            request = urllib.request.Request(url + path, headers={"Referer": f"{url}/x?t=secret"})
+            assert call(request)[0] == (404 if path.startswith("/nowhere") else 502)
+    lines = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
+    seen = [(line["method"], line["path"], line["status"]) for line in lines]
+    assert seen[-3:] == [
+        ("GET", "/t/c", "502"),
+        ("GET", "/validate", "502"),
+        ("GET", "/nowhere", "404"),
+    ]
+    assert "secret" not in (tmp_path / "stdout").read_text() + (tmp_path / "stderr").read_text()
 
 
 def exposed(platform: Platform) -> set[str]:
