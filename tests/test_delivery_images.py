@@ -173,3 +173,14 @@ def test_what_is_sent_to_a_build_is_what_is_committed_and_no_test() -> None:
         "packages/errors/LICENSE",
     ):
         assert is_sent(name, patterns)
+
+
+def test_what_holds_secrets_is_neither_committed_nor_sent_to_a_build() -> None:
+    """docs/deploy/README.md has one write the secrets of a cluster to secrets.yaml."""
+    assert "secrets.example.yaml secrets.yaml " in (ROOT / "docs/deploy/README.md").read_text()
+    names = [".env", "secrets.yaml"]
+    done = subprocess.run(
+        ["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == names
+    assert not any(is_sent(name, ignored()) for name in names)
