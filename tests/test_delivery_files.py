@@ -256,3 +256,17 @@ def test_each_rule_tells_what_to_do() -> None:
         for rule in group["rules"]:
             assert rule["annotations"].keys() == {"summary", "action"}
             assert rule["labels"]["severity"] in {"critical", "warning"}
+
+
+def test_the_operations_page_tells_how_to_change_every_secret() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    told = page.partition("\n## Rotate keys\n")[2].partition("\n## ")[0]
+    secrets = {
+        name
+        for one in manifests()
+        if one["kind"] == "Secret"
+        for name in one["stringData"]
+        if re.search("SECRET|TOKEN", name)
+    }
+    assert secrets >= {"AUTH_SECRET", "OPS_TOKEN", "TRACKING_SECRET"}
+    assert {name for name in secrets if f"`{name}`" not in told} == set()
