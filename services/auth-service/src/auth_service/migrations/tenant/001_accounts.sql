@@ -18,6 +18,9 @@ CREATE TABLE users (
 COMMENT ON COLUMN users.email IS 'in lower case';
 COMMENT ON COLUMN users.status IS 'pending: registered openly, and the address is not verified yet';
 CREATE INDEX users_created_at ON users (created_at, id);
+-- Few are owners, and few disabled: who looks for them would read everybody else first.
+CREATE INDEX users_by_role ON users (role, created_at, id);
+CREATE INDEX users_by_status ON users (status, created_at, id);
 
 CREATE TABLE sessions (
     id uuid PRIMARY KEY,
