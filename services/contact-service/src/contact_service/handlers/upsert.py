@@ -86,7 +86,7 @@ class _Book:
         return None if email is None else self._by_email.get(email)
 
     def add(self, item: Item) -> _Slot:
-        """Make a contact of an item."""
+        """Make a contact of an item that has a name."""
         slot = _Slot(new_id(), item.fields.values(), lines=[item.line])
         self.slots[slot.id] = slot
         if item.fields.email is not None:
@@ -94,13 +94,19 @@ class _Book:
         return slot
 
     def change(self, slot: _Slot, item: Item) -> bool:
-        """Give a contact what an item says; tell whether that is anything new."""
+        """Give a contact what an item says; tell whether that is anything new.
+
+        Raises:
+            ContactNameless: Nobody could tell any more who it is.
+        """
         said = {name: value for name, value in item.fields.values().items() if name in item.given}
         if "custom" in said:
             said["custom"] = {**slot.values["custom"], **said["custom"]}
         after = {**slot.values, **said}
         if after == slot.values:
             return False
+        # What has to have a name is the contact that comes out, and not what is said of it.
+        ContactFields.model_construct(**after).check()
         if after["email"] != slot.values["email"]:
             self._by_email.pop(slot.values["email"], None)
             if after["email"] is not None:
@@ -163,7 +169,10 @@ class Upsert:
         emails = [one.fields.email for one in items if one.fields.email is not None]
         book = _Book(await rows.known(tx, ids, emails, lock=not self.dry_run))
         for item in items:
-            done[item.line] = self._place(book, item, earlier)
+            try:
+                done[item.line] = self._place(book, item, earlier)
+            except ContactNameless as exc:
+                done[item.line] = Outcome("invalid", errors=[_nameless(item, exc)])
         if self.dry_run:
             return []
         lost = await self._write(tx, book)
@@ -174,6 +183,7 @@ class Upsert:
     def _place(self, book: _Book, item: Item, earlier: frozenset[str]) -> Outcome:
         slot = book.find(item)
         if slot is None and item.fields.email not in earlier:
+            item.fields.check()
             return Outcome("created", None if self.dry_run else book.add(item).id)
         if self.on_duplicate == "error":
             told = RowError(item.line, "email", "duplicate", "there is such a contact already")
@@ -230,10 +240,11 @@ class Upsert:
     def _faults(self, item: Item, missing: set[str], there: set[UUID]) -> list[RowError]:
         line, fields = item.line, item.fields
         errors = []
-        try:
-            fields.check()
-        except ContactNameless as exc:
-            errors.append(RowError(line, None, "nameless", exc.message))
+        if item.id is None:  # otherwise its contact may be there, and have a name
+            try:
+                fields.check()
+            except ContactNameless as exc:
+                errors.append(_nameless(item, exc))
         try:
             fields.custom = check_values(self.fields, fields.custom)
         except CustomValuesInvalid as exc:
@@ -245,6 +256,10 @@ class Upsert:
             company = str(fields.company_id)
             errors.append(RowError(line, "company_id", "company_unknown", "is no company", company))
         return errors
+
+
+def _nameless(item: Item, error: ContactNameless) -> RowError:
+    return RowError(item.line, None, "nameless", error.message)
 
 
 def _custom_error(line: int, error: Mapping[str, Any]) -> RowError:

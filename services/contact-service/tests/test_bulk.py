@@ -1,0 +1,55 @@
+"""Many contacts at a time, one beside the other: each is judged by what comes out of it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+async def bulk(client: Any, *contacts: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
+    """Send contacts, and return what became of each."""
+    asked = {"contacts": contacts, **options}
+    answer = await client.post("/api/contacts/bulk", json=asked)
+    assert answer.status_code == 200, answer.text
+    results: list[dict[str, Any]] = answer.json()["results"]
+    return results
+
+
+def statuses(results: list[dict[str, Any]]) -> list[str]:
+    return [one["status"] for one in results]
+
+
+async def test_what_is_changed_by_its_id_needs_no_name_in_the_request(client: Any) -> None:
+    ada = await client.contact(first_name="Ada", phone="1")
+    (done,) = await bulk(client, {"id": ada["id"], "phone": "7"})
+    text = f"id,first_name,phone\n{ada['id']},,8\n{uuid4()},,9\n"
+    dry = (await client.upload(text.encode(), on_duplicate="update", dry_run=True)).json()
+    real = await client.upload(text.encode(), on_duplicate="update")
+    errors = (await client.get(f"{real.headers['location']}/errors")).json()["items"]
+
+    assert (done["status"], done["contact_id"]) == ("updated", ada["id"])
+    for said in (dry, real.json()):
+        assert (said["updated"], said["invalid"]) == (1, 1)
+    assert [(one["line"], one["code"]) for one in errors] == [(3, "nameless")]
+    (seen,) = await client.contacts()
+    assert (seen["first_name"], seen["phone"]) == ("Ada", "8")
+
+
+async def test_nobody_loses_both_name_and_address(client: Any) -> None:
+    one = await client.contact(email="one@example.com")
+    two = await client.contact(first_name="Two")
+    results = await bulk(
+        client,
+        {"id": one["id"], "email": None},
+        {"id": two["id"], "first_name": ""},
+        {"id": str(uuid4()), "phone": "7"},
+        {"phone": "7", "custom": {"shoe": 1}},
+        {"id": one["id"], "email": None, "first_name": "One"},
+    )
+    assert statuses(results) == [*["invalid"] * 4, "updated"]
+    codes = [[error["code"] for error in result["errors"]] for result in results[:4]]
+    assert codes == [*[["nameless"]] * 3, ["nameless", "custom_field"]]
