@@ -188,6 +188,7 @@ async def ask_everything(on: Any) -> None:
     await imports.sweep(on)
     await imports.forget_rows(on, IMPORT, after=0, until=500)
     await import_queue.claim(on)
+    await contacts.free_addresses(on, [CONTACT])
 
 
 WRITERS = {

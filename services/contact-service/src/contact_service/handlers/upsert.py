@@ -203,6 +203,8 @@ class Upsert:
         fresh = [one for one in book.slots.values() if one.stored is None]
         after: Sequence[Contact] = []
         if changed:
+            if passed := _passed_on(changed):
+                await rows.free_addresses(tx, passed)
             after = await rows.change(tx, [(one.id, one.values) for one in changed])
         made: Sequence[Contact] = []
         if fresh:
@@ -256,6 +258,14 @@ class Upsert:
             company = str(fields.company_id)
             errors.append(RowError(line, "company_id", "company_unknown", "is no company", company))
         return errors
+
+
+def _passed_on(changed: Sequence[_Slot]) -> list[UUID]:
+    """Return those whose address, as it is stored, is another one's now."""
+    taken = {one.values["email"]: one.id for one in changed if one.values["email"] is not None}
+    return [
+        one.id for one in changed if one.stored and taken.get(one.stored.email, one.id) != one.id
+    ]
 
 
 def _nameless(item: Item, error: ContactNameless) -> RowError:
