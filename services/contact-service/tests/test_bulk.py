@@ -106,3 +106,18 @@ async def test_an_address_that_is_not_free_at_its_turn_refuses_that_contact_alon
     )
     assert statuses(results) == ["invalid", "invalid", "created"]
     assert {error["code"] for result in results for error in result["errors"]} == {"email_taken"}
+
+
+async def test_null_takes_a_custom_value_away(client: Any) -> None:
+    await client.field("team")
+    await client.field("floor", "number")
+    ada = await client.contact(custom={"team": "x", "floor": 3})
+    results = await bulk(
+        client,
+        {"id": ada["id"], "custom": {"team": None}},
+        {"id": ada["id"], "custom": {"team": None}},
+        {"first_name": "new", "custom": {"team": None}},
+    )
+    assert statuses(results) == ["updated", "skipped", "created"]
+    seen = {one["first_name"]: one["custom"] for one in await client.contacts()}
+    assert seen == {"Ada": {"floor": 3}, "new": {}}

@@ -102,6 +102,11 @@ class CustomField:
         return value
 
 
+def stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that say something: null and an empty text take one away."""
+    return {key: value for key, value in values.items() if value not in {None, ""}}
+
+
 def check_values(
     fields: Sequence[CustomField],
     values: Mapping[str, Any],
@@ -118,7 +123,7 @@ def check_values(
         CustomValuesInvalid: Some do not.
     """
     known = {field.key: field for field in fields}
-    kept = {key: value for key, value in values.items() if value not in {None, ""}}
+    kept = stated(values)
     errors = [
         {"in": "body", "pointer": f"#/custom/{key}", "type": "custom_field", "detail": why}
         for key, value in kept.items()

@@ -10,7 +10,7 @@ from uuid import UUID
 from contact_service.domain import event
 from contact_service.domain.columns import RowError
 from contact_service.domain.contact import Contact, ContactFields, difference
-from contact_service.domain.custom_field import CustomField, check_values
+from contact_service.domain.custom_field import CustomField, check_values, stated
 from contact_service.domain.errors import ContactNameless, CustomValuesInvalid
 from contact_service.domain.identity import new_id
 from contact_service.domain.imports import OnDuplicate
@@ -87,7 +87,9 @@ class _Book:
 
     def add(self, item: Item) -> _Slot:
         """Make a contact of an item that has a name."""
-        slot = _Slot(new_id(), item.fields.values(), lines=[item.line])
+        values = item.fields.values()
+        values["custom"] = stated(values["custom"])
+        slot = _Slot(new_id(), values, lines=[item.line])
         self.slots[slot.id] = slot
         if item.fields.email is not None:
             self._by_email[item.fields.email] = slot
@@ -101,7 +103,7 @@ class _Book:
         """
         said = {name: value for name, value in item.fields.values().items() if name in item.given}
         if "custom" in said:
-            said["custom"] = {**slot.values["custom"], **said["custom"]}
+            said["custom"] = stated({**slot.values["custom"], **said["custom"]})
         after = {**slot.values, **said}
         if after == slot.values:
             return False
@@ -248,7 +250,7 @@ class Upsert:
             except ContactNameless as exc:
                 errors.append(_nameless(item, exc))
         try:
-            fields.custom = check_values(self.fields, fields.custom)
+            check_values(self.fields, fields.custom)
         except CustomValuesInvalid as exc:
             errors += [_custom_error(line, one) for one in exc.errors or ()]
         if fields.owner_id in missing:
