@@ -96,6 +96,16 @@ async def test_the_same_address_phone_or_name_at_a_company_is_refused_with_candi
     assert (again.status_code, never.status_code) == (201, 409)
 
 
+async def test_who_has_no_name_is_not_taken_for_another_without_one(client: Any) -> None:
+    company = await client.company()
+    await client.contact(email="a@example.com", company_id=company["id"])
+    second = {"email": "b@example.com", "company_id": company["id"]}
+    found = await client.get("/api/contacts/duplicates", params=second)
+    answer = await client.post("/api/contacts", json=second)
+    assert found.json()["items"] == []
+    assert answer.status_code == 201, answer.text
+
+
 async def test_a_put_needs_the_version_that_was_read_and_replaces_everything(client: Any) -> None:
     ada = await client.contact(**ADA)
     path = f"/api/contacts/{ada['id']}"

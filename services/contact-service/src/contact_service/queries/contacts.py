@@ -46,7 +46,9 @@ _CANDIDATES: Final = (
     f" union (select {_COLUMNS} from contacts where deleted_at is null"
     " and phone_digits = regexp_replace(%(phone)s, '[^0-9]', '', 'g') and phone_digits <> '' limit 10)"
     f" union (select {_COLUMNS} from contacts where deleted_at is null and company_id = %(company)s"
-    " and sort_name = lower(%(last)s::text || ' ' || %(first)s::text) limit 10) limit 10"
+    " and sort_name = lower(%(last)s::text || ' ' || %(first)s::text)"
+    # Those without a name would all have the same.
+    " and %(last)s::text || %(first)s::text <> '' limit 10) limit 10"
 )
 _INTO: Final = (
     "contacts (id, first_name, last_name, email, phone, job_title, status, company_id, owner_id, custom,"
