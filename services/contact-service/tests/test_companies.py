@@ -162,6 +162,9 @@ async def test_custom_fields_are_typed_and_go_when_nothing_has_a_value(client: A
     in_use = await client.ask("DELETE", path)
     other = await client.ask("PATCH", path, json={"label": "Size", "choices": ["M"]})
     person = f"/api/contacts/{ada['id']}"
+    for same in ({"b": 0}, {"b": 0, "n": 2}):  # which false equals
+        answer = await client.ask("PATCH", person, json={"custom": same})
+        assert (answer.status_code, answer.json()["code"]) == (422, "CUSTOM_VALUES_INVALID")
     kept = await client.ask("PATCH", person, json={"custom": {"n": 2}})
     cleared = await client.ask("PATCH", person, json={"custom": {"size": None}})
     stale = await client.ask("DELETE", path, headers={"if-match": size["id"].join('""')})

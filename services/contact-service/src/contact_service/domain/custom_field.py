@@ -127,12 +127,17 @@ def check_values(
     errors = [
         {"in": "body", "pointer": f"#/custom/{key}", "type": "custom_field", "detail": why}
         for key, value in kept.items()
-        if (before is None or key not in before or before[key] != value)
+        if (before is None or key not in before or not _is_same(before[key], value))
         and (why := known[key].fault(value) if key in known else "is no custom field") is not None
     ]
     if errors:
         raise CustomValuesInvalid(errors=errors)
     return kept
+
+
+def _is_same(one: object, other: object) -> bool:
+    # True equals 1 for Python, and no value of JSON equals one of another type.
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _is_number(value: object) -> bool:
