@@ -83,6 +83,50 @@ async def test_a_hierarchy_has_no_circle_and_an_end(client: Any) -> None:
     assert (await client.get(f"/api/companies/{ABSENT}/tree")).status_code == 404
 
 
+async def chain_of(client: Any, name: str, length: int) -> list[Any]:
+    """Make companies each of which belongs to the one before it."""
+    made: list[Any] = []
+    for n in range(length):
+        above = {"parent_id": made[-1]["id"]} if made else {}
+        made.append(await client.company(name=f"{name}{n}", **above))
+    return made
+
+
+async def test_what_moves_takes_its_depth_along(client: Any) -> None:
+    above, below = await chain_of(client, "a", 30), await chain_of(client, "b", 21)
+    await client.company(name="beside", parent_id=below[0]["id"])
+    top = f"/api/companies/{below[0]['id']}"
+
+    async def under(parent: Any) -> Any:
+        return await client.ask("PATCH", top, json={"parent_id": parent["id"]})
+
+    too_deep = await under(above[29])
+    fits = await under(above[28])
+    assert (too_deep.status_code, too_deep.json()["code"]) == (422, "HIERARCHY_TOO_DEEP")
+    assert fits.status_code == 200
+
+
+async def test_what_was_deleted_comes_back_within_the_depth(client: Any) -> None:
+    above, below = await chain_of(client, "a", 30), await chain_of(client, "b", 21)
+    last = f"/api/companies/{below[-1]['id']}"
+    await client.ask("DELETE", last)
+    asked = {"parent_id": above[-1]["id"]}
+    moved = await client.ask("PATCH", f"/api/companies/{below[0]['id']}", json=asked)
+    assert (moved.status_code, moved.json()["code"]) == (422, "HIERARCHY_TOO_DEEP")
+    assert (await client.post(f"{last}/restore")).json()["parent_id"] == below[-2]["id"]
+
+
+async def test_moves_at_the_same_time_stay_within_the_depth(client: Any) -> None:
+    parts = [await chain_of(client, name, 20) for name in ("a", "b", "c")]
+
+    async def under(part: int, other: int) -> int:
+        path = f"/api/companies/{parts[part][0]['id']}"
+        asked = {"parent_id": parts[other][-1]["id"]}
+        return int((await client.ask("PATCH", path, json=asked)).status_code)
+
+    assert sorted(await asyncio.gather(under(1, 0), under(2, 1))) == [200, 422]
+
+
 async def test_moves_at_the_same_time_make_no_circle(client: Any) -> None:
     companies = [await client.company(name=f"c{n}") for n in range(6)]
 

@@ -170,6 +170,7 @@ async def ask_everything(on: Any) -> None:
     await companies.is_in_use(on, COMPANY)
     await companies.above(on, md5("company700"), most=50)
     await companies.below(on, COMPANY, limit=1001)
+    await companies.depth(on, COMPANY, most=50)
     await custom_fields.of(on, "contact")
     await custom_fields.everything(on)
     await custom_fields.get(on, md5("field"))

@@ -138,14 +138,15 @@ class Companies:
         return values
 
     async def _check_parent(self, company: UUID, parent: UUID) -> None:
-        # One at a time: two moves, each fine by itself, could make a circle together.
+        # One at a time: two moves, each fine by itself, could together make a circle or go too deep.
         await self.tx.lock("contact-service companies hierarchy")
         if not await rows.hold(self.tx, [parent]):
             raise CompanyUnknown
         above = await rows.above(self.tx, parent, most=DEEPEST)
         if company in above:
             raise HierarchyCycle
-        if len(above) >= DEEPEST:
+        room = DEEPEST - len(above)
+        if await rows.depth(self.tx, company, most=room) > room:
             raise HierarchyTooDeep(most=DEEPEST)
 
 

@@ -58,6 +58,12 @@ _ABOVE: Final = (
     " where id = %(id)s union all select c.id, c.parent_id, a.depth + 1 from companies c"
     " join above a on c.id = a.parent_id where a.depth <= %(most)s) select id from above"
 )
+_DEPTH: Final = (
+    "with recursive below (id, depth) as (select %(id)s::uuid, 1 union all"
+    " select c.id, b.depth + 1 from below b cross join lateral"  # OFFSET 0 as below
+    " (select id from companies where parent_id = b.id offset 0) c where b.depth <= %(most)s)"
+    " select max(depth) from below"
+)
 _BELOW: Final = (
     "with recursive below (id, name, parent_id, depth) as (select id, name, parent_id, 0"
     " from companies where id = %(id)s and deleted_at is null union all"
@@ -136,6 +142,14 @@ async def is_in_use(tx: Transaction, company: UUID) -> bool:
 async def above(on: Verbs, company: UUID, *, most: int) -> list[UUID]:
     """Return a company and those above it, one more than `most` of them at most."""
     return [row[0] for row in await on.fetch_all(_ABOVE, {"id": company, "most": most})]
+
+
+async def depth(on: Verbs, company: UUID, *, most: int) -> int:
+    """Return how many companies are above one another from this one down, `most` and one at most.
+
+    Deleted ones count: they come back to where they were.
+    """
+    return int(await on.fetch_value(_DEPTH, {"id": company, "most": most}))
 
 
 async def below(on: Verbs, company: UUID, *, limit: int) -> Sequence[Branch]:
