@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from contact_service.domain.company import DEEPEST
+from contact_service.queries import companies
 
 pytestmark = pytest.mark.anyio
 ABSENT = "0b5bb1a4-5c6e-4e6b-9d35-1b1e3a1a7f6c"
@@ -128,11 +130,11 @@ async def test_moves_at_the_same_time_stay_within_the_depth(client: Any) -> None
 
 
 async def test_moves_at_the_same_time_make_no_circle(client: Any) -> None:
-    companies = [await client.company(name=f"c{n}") for n in range(6)]
+    six = [await client.company(name=f"c{n}") for n in range(6)]
 
     async def under(child: int, parent: int) -> int:
-        path = f"/api/companies/{companies[child]['id']}"
-        asked = {"parent_id": companies[parent]["id"]}
+        path = f"/api/companies/{six[child]['id']}"
+        asked = {"parent_id": six[parent]["id"]}
         return int((await client.ask("PATCH", path, json=asked)).status_code)
 
     done = await asyncio.gather(*(under(n, (n + 1) % 6) for n in range(6)))
@@ -221,6 +223,65 @@ async def test_custom_fields_are_typed_and_go_when_nothing_has_a_value(client: A
     assert (await client.get(path)).status_code == 404
     keys = [one["key"] for one in (await client.get("/api/custom-fields")).json()["items"]]
     assert keys == ["b", "d", "n", "t"]
+
+
+async def test_a_field_goes_though_contacts_that_were_merged_away_had_values(client: Any) -> None:
+    team = await client.field("team")
+    kept = await client.contact(first_name="kept", custom={"team": "x"})
+    gone = await client.contact(first_name="gone", custom={"team": "y"})
+    path, field = f"/api/contacts/{kept['id']}", f"/api/custom-fields/{team['id']}"
+    merged = await client.post(f"{path}/merge", json={"contact_ids": [gone["id"]]})
+    assert merged.status_code == 200, merged.text
+    in_use = await client.ask("DELETE", field)
+    await client.ask("PATCH", path, json={"custom": {"team": None}})
+    deleted = await client.ask("DELETE", field)
+    assert (in_use.status_code, deleted.status_code) == (409, 204), deleted.text
+    await client.field("team", "number")
+    (seen,) = await client.contacts(deleted=True)
+    assert seen["custom"] == {}
+
+
+@pytest.mark.parametrize(
+    ("entity", "path", "asked"),
+    [
+        ("contact", "/api/contacts", {"first_name": "x", "company_id": "{company}"}),
+        ("contact", "/api/contacts/bulk", {"first_name": "x", "company_id": "{company}"}),
+        ("company", "/api/companies", {"name": "x", "parent_id": "{company}"}),
+    ],
+)
+async def test_a_field_waits_for_whoever_writes_a_value(
+    *,
+    client: Any,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    entity: str,
+    path: str,
+    asked: dict[str, str],
+) -> None:
+    field = await client.field("size", entity=entity)
+    company = (await client.company())["id"]
+    one = {name: text.replace("{company}", company) for name, text in asked.items()}
+    body: dict[str, Any] = {**one, "custom": {"size": "S"}}
+    checked, go_on = asyncio.Event(), asyncio.Event()
+    hold = companies.hold
+
+    async def slow(*arguments: Any) -> set[UUID]:
+        checked.set()
+        await go_on.wait()
+        return await hold(*arguments)
+
+    monkeypatch.setattr(companies, "hold", slow)
+    wanted = {"contacts": [body]} if path.endswith("bulk") else body
+    write = asyncio.create_task(client.post(path, json=wanted))
+    await checked.wait()
+    label = await client.ask("PATCH", f"/api/custom-fields/{field['id']}", json={"label": "Size"})
+    delete = asyncio.create_task(client.ask("DELETE", f"/api/custom-fields/{field['id']}"))
+    waits = "select 1 from pg_locks where not granted"
+    await eventually(lambda: delete.done() or client.rows(waits))
+    go_on.set()
+
+    assert (await write).is_success
+    assert ((await delete).status_code, label.status_code) == (409, 200)
 
 
 async def test_a_company_has_fields_of_its_own(client: Any) -> None:

@@ -175,6 +175,8 @@ async def ask_everything(on: Any) -> None:
     await custom_fields.everything(on)
     await custom_fields.get(on, md5("field"))
     await custom_fields.lock(on, md5("field"))
+    await custom_fields.lock_out(on, md5("field"))
+    await custom_fields.hold(on, "contact", ["key"])
     await custom_fields.count(on)
     await custom_fields.is_in_use(on, "contact", "no_such_key")
     await custom_fields.is_in_use(on, "company", "no_such_key")
@@ -190,6 +192,7 @@ async def ask_everything(on: Any) -> None:
     await imports.forget_rows(on, IMPORT, after=0, until=500)
     await import_queue.claim(on)
     await contacts.free_addresses(on, [CONTACT])
+    await custom_fields.forget_values(on, "key")
 
 
 WRITERS = {

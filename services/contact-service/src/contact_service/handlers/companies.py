@@ -125,7 +125,7 @@ class Companies:
     ) -> dict[str, Any]:
         values = asked.values()
         if values["custom"]:
-            fields = await custom_fields.of(self.tx, "company")
+            fields = await custom_fields.hold(self.tx, "company", values["custom"])
             values["custom"] = check_values(
                 fields, values["custom"], None if before is None else before.custom
             )

@@ -206,7 +206,7 @@ class Contacts:
         asked.check()
         values = asked.values()
         if values["custom"]:
-            fields = await custom_fields.of(self.tx, "contact")
+            fields = await custom_fields.hold(self.tx, "contact", values["custom"])
             values["custom"] = check_values(
                 fields, values["custom"], None if before is None else before.custom
             )

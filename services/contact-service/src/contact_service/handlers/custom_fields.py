@@ -78,7 +78,7 @@ class CustomFields:
             CustomFieldNotFound: There is none.
             ChoicesInvalid: It is no choice.
         """
-        before = await self._lock(field, condition)
+        before = _there(await rows.lock(self.tx, field), condition)
         now = before.choices if choices is None else choices
         _check_choices(before.type, now)
         after = await rows.change(self.tx, field, label or before.label, now)
@@ -96,19 +96,21 @@ class CustomFields:
             CustomFieldNotFound: There is none.
             CustomFieldInUse: Something has one.
         """
-        before = await self._lock(field, condition)
+        before = _there(await rows.lock_out(self.tx, field), condition)
         if await rows.is_in_use(self.tx, before.entity, before.key):
             raise CustomFieldInUse
+        if before.entity == "contact":
+            await rows.forget_values(self.tx, before.key)
         await rows.delete(self.tx, field)
         said = {"entity": before.entity, "key": before.key, "type": before.type}
         await self.audit.record(self.tx, "custom_field.deleted", "custom_field", field, before=said)
 
-    async def _lock(self, field: UUID, condition: Condition) -> CustomField:
-        before = await rows.lock(self.tx, field)
-        if before is None:
-            raise CustomFieldNotFound
-        condition.check(before.version)
-        return before
+
+def _there(found: CustomField | None, condition: Condition) -> CustomField:
+    if found is None:
+        raise CustomFieldNotFound
+    condition.check(found.version)
+    return found
 
 
 def _check_choices(of: FieldType, choices: Sequence[str] | None) -> None:

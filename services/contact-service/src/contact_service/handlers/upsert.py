@@ -16,7 +16,7 @@ from contact_service.domain.identity import new_id
 from contact_service.domain.imports import OnDuplicate
 from contact_service.handlers.lookup import Lookup
 from contact_service.handlers.owners import Owners
-from contact_service.queries import companies
+from contact_service.queries import companies, custom_fields
 from contact_service.queries import contacts as rows
 from mtenant_chassis import AuditTrail, Chassis
 from mtenant_chassis.audit import Done
@@ -126,7 +126,7 @@ class Upsert:
         chassis: Of the running app.
         audit: Who does it.
         owners: Knows who may own a contact.
-        fields: The tenant's own fields of contacts.
+        fields: The tenant's own fields of contacts, when the items were read.
         on_duplicate: What becomes of an item whose contact is there.
         dry_run: Whether nothing is written.
     """
@@ -231,35 +231,43 @@ class Upsert:
 
     async def _check(self, tx: Transaction, items: Sequence[Item]) -> dict[int, Outcome]:
         """Return the outcomes of those that cannot be contacts."""
+        keys = {key for one in items for key in one.fields.custom}
+        held = await custom_fields.hold(tx, "contact", keys) if keys else []
+        # Not all that is held: another field may have the key by now, and values of another type.
+        known = {one.id for one in self.fields}
+        fields = [one for one in held if one.id in known]
         missing = await self.owners.missing(one.fields.owner_id for one in items)
         asked = {one.fields.company_id for one in items if one.fields.company_id is not None}
         there = await companies.hold(tx, asked) if asked else set()
         found: dict[int, Outcome] = {}
         for item in items:
-            errors = self._faults(item, missing, there)
+            errors = _faults(item, fields, missing, there)
             if errors:
                 found[item.line] = Outcome("invalid", errors=errors)
         return found
 
-    def _faults(self, item: Item, missing: set[str], there: set[UUID]) -> list[RowError]:
-        line, fields = item.line, item.fields
-        errors = []
-        if item.id is None:  # otherwise its contact may be there, and have a name
-            try:
-                fields.check()
-            except ContactNameless as exc:
-                errors.append(_nameless(item, exc))
+
+def _faults(
+    item: Item, known: Sequence[CustomField], missing: set[str], there: set[UUID]
+) -> list[RowError]:
+    line, fields = item.line, item.fields
+    errors = []
+    if item.id is None:  # otherwise its contact may be there, and have a name
         try:
-            check_values(self.fields, fields.custom)
-        except CustomValuesInvalid as exc:
-            errors += [_custom_error(line, one) for one in exc.errors or ()]
-        if fields.owner_id in missing:
-            told = "is no active user"
-            errors.append(RowError(line, "owner_id", "owner_unknown", told, fields.owner_id))
-        if fields.company_id is not None and fields.company_id not in there:
-            company = str(fields.company_id)
-            errors.append(RowError(line, "company_id", "company_unknown", "is no company", company))
-        return errors
+            fields.check()
+        except ContactNameless as exc:
+            errors.append(_nameless(item, exc))
+    try:
+        check_values(known, fields.custom)
+    except CustomValuesInvalid as exc:
+        errors += [_custom_error(line, one) for one in exc.errors or ()]
+    if fields.owner_id in missing:
+        told = "is no active user"
+        errors.append(RowError(line, "owner_id", "owner_unknown", told, fields.owner_id))
+    if fields.company_id is not None and fields.company_id not in there:
+        company = str(fields.company_id)
+        errors.append(RowError(line, "company_id", "company_unknown", "is no company", company))
+    return errors
 
 
 def _passed_on(changed: Sequence[_Slot]) -> list[UUID]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,6 +15,12 @@ _COLUMNS: Final = "id, entity, key, label, type, choices, created_at, updated_at
 _OF: Final = f"select {_COLUMNS} from custom_fields where entity = %s order by key"
 _ALL: Final = f"select {_COLUMNS} from custom_fields order by entity, key"
 _BY_ID: Final = f"select {_COLUMNS} from custom_fields where id = %s"
+_LOCK: Final = f"{_BY_ID} for no key update"
+_LOCK_OUT: Final = f"{_BY_ID} for update"
+_HOLD: Final = (
+    f"select {_COLUMNS} from custom_fields where entity = %s and key = any(%s) order by key"
+    " for key share"
+)
 _COUNT: Final = "select count(*) from custom_fields"
 _ADD: Final = (
     "insert into custom_fields (id, entity, key, label, type, choices)"
@@ -28,12 +34,16 @@ _CHANGE: Final = (
 _DELETE: Final = "delete from custom_fields where id = %s"
 # Materialized, or the first that it meets by reading the table would seem cheaper than the index.
 _CONTACTS_HAVE: Final = (
-    "with found as materialized (select id from contacts where custom ? %s)"
+    "with found as materialized (select id from contacts where custom ? %s and merged_into is null)"
     " select exists (select from found)"
 )
 _COMPANIES_HAVE: Final = (
     "with found as materialized (select id from companies where custom ? %s)"
     " select exists (select from found)"
+)
+_FORGET: Final = (
+    "update contacts set custom = custom - %(key)s::text"
+    " where custom ? %(key)s and merged_into is not null"
 )
 
 
@@ -54,7 +64,17 @@ async def get(on: Verbs, field: UUID) -> CustomField | None:
 
 async def lock(tx: Transaction, field: UUID) -> CustomField | None:
     """Return it, and let nobody else change it until the transaction ends."""
-    return await tx.fetch_optional(f"{_BY_ID} for update", [field], row=CustomField)
+    return await tx.fetch_optional(_LOCK, [field], row=CustomField)
+
+
+async def lock_out(tx: Transaction, field: UUID) -> CustomField | None:
+    """The same, and nothing is given a value of it meanwhile."""
+    return await tx.fetch_optional(_LOCK_OUT, [field], row=CustomField)
+
+
+async def hold(tx: Transaction, entity: Entity, keys: Collection[str]) -> Sequence[CustomField]:
+    """Return those with these keys; none of them is deleted until the transaction ends."""
+    return await tx.fetch_all(_HOLD, [entity, list(keys)], row=CustomField)
 
 
 async def count(on: Verbs) -> int:
@@ -81,6 +101,14 @@ async def delete(tx: Transaction, field: UUID) -> None:
 
 
 async def is_in_use(on: Verbs, entity: Entity, key: str) -> bool:
-    """Tell whether anything has a value of it, deleted or not."""
+    """Tell whether anything has a value of it, deleted or not.
+
+    Contacts that were merged away do not count: nobody can take a value from them.
+    """
     have = _CONTACTS_HAVE if entity == "contact" else _COMPANIES_HAVE
     return bool(await on.fetch_value(have, [key]))
+
+
+async def forget_values(tx: Transaction, key: str) -> None:
+    """Take what is left of a field from contacts that were merged away."""
+    await tx.execute(_FORGET, {"key": key})
