@@ -76,11 +76,13 @@ async def test_filters_hold_together(people: Any) -> None:
         assert names(await people.contacts(**params)) == ["Müller"], params
     assert await people.contacts(**{"custom.floor": "4"}) == []
     assert await people.contacts(created_before=zoe["created_at"]) == []
-    for params in ({"custom.floor": "x"}, {"custom.nothing": "1"}):
+    for params in ({"custom.floor": "x"}, {"custom.nothing": "1"}, {"custom.team": "a\0b"}):
         answer = await people.get("/api/contacts", params=params)
         assert (answer.status_code, answer.json()["code"]) == (400, "FILTER_INVALID")
     for params in ({"status": "x"}, {"sort": "email"}, {"created_after": "2020-01-01"}):
         assert (await people.get("/api/contacts", params=params)).status_code == 400
+    nul = await people.get("/api/companies", params={"domain": "a\0.example.com"})
+    assert (nul.status_code, nul.json()["code"]) == (400, "VALIDATION_FAILED")
 
 
 @pytest.mark.parametrize("sort", ["created_at", "updated_at", "name"])

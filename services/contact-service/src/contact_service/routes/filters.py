@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from contact_service.domain.contact import Status
@@ -17,7 +17,7 @@ from contact_service.domain.custom_field import CustomField, Entity
 from contact_service.domain.errors import FilterInvalid
 from contact_service.domain.listing import After, Listing, Sort
 from contact_service.domain.search import query
-from contact_service.domain.text import Email, Owner
+from contact_service.domain.text import Email, Owner, one_line
 from contact_service.queries import custom_fields
 from mtenant_chassis.pages import PageRequest
 from mtenant_database import Verbs
@@ -33,6 +33,7 @@ def _written(value: object) -> object:
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
 """A date and time with its offset."""
+_Text = Annotated[str, AfterValidator(one_line)]  # NUL would be an error of the database
 _FOUND = "words, each as a beginning: of names, addresses, phones and texts of custom fields"
 
 
@@ -65,7 +66,7 @@ class Filters:
 
 def _value(fields: dict[str, CustomField], key: str, text: str) -> Any:
     try:
-        return fields[key].parse(text)
+        return fields[key].parse(one_line(text))
     except (KeyError, ValueError):
         raise FilterInvalid(name=f"{_PREFIX}*") from None
 
@@ -114,7 +115,7 @@ async def company_filters(
     q: Annotated[str | None, Query(max_length=200, description=_FOUND)] = None,
     parent_id: Annotated[UUID | None, Query()] = None,
     owner_id: Annotated[Owner | None, Query()] = None,
-    domain: Annotated[str | None, Query(max_length=253)] = None,
+    domain: Annotated[_Text | None, Query(max_length=253)] = None,
     created_after: Annotated[Moment | None, Query()] = None,
     created_before: Annotated[Moment | None, Query()] = None,
     updated_after: Annotated[Moment | None, Query()] = None,
