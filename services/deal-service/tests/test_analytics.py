@@ -99,3 +99,19 @@ async def test_numbers_are_of_an_owner_or_a_pipeline_if_asked(standing: Any, acm
 
     assert (everybody["won_deals"], of_me["won_deals"], nowhere["won_deals"]) == (2, 1, 0)
     assert (nowhere["win_rate"], nowhere["currencies"], nowhere["stages"]) == (None, [], [])
+
+
+async def test_deals_that_were_deleted_do_not_count(standing: Any, acme: str) -> None:
+    made = await standing.deal(acme)
+    await standing.put(acme, made, stage="proposal")
+    path, headers = f"/api/deals/{made['id']}", standing.bearer(acme, "manager")
+    before = await standing.get(acme, "/api/deals/analytics")
+    deleted = await standing.http.delete(path, headers=headers)
+    after = await standing.get(acme, "/api/deals/analytics")
+    await standing.http.post(f"{path}/restore", headers=headers)
+    again = await standing.get(acme, "/api/deals/analytics")
+
+    assert deleted.status_code == 204
+    assert [one["visits"] for one in before["stages"]] == [1]
+    assert (after["created_deals"], after["stages"]) == (0, [])
+    assert [one["visits"] for one in again["stages"]] == [1]

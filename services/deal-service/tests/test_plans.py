@@ -65,13 +65,14 @@ def fill(place: Place, tenant: str, deals: int) -> dict[str, Any]:
             reason as (select id from lost_reasons where key = 'price')
             insert into deals (id, name, pipeline_id, stage_id, status, probability, amount_minor,
                 currency, expected_close_date, owner_id, lost_reason_id, created_at, stage_entered_at,
-                closed_at)
+                closed_at, deleted_at)
             select gen_random_uuid(), 'deal ' || n, pipeline, ids[k], outcomes[k], shares[k], n * 7 %% 90000,
                 (array['EUR', 'USD', 'JPY', 'KWD'])[1 + n %% 4],
                 case when n %% 10 > 0 then current_date + (n %% 700)::int - 300 end,
                 'user-' || n %% 50, case when outcomes[k] = 'lost' then reason.id end,
                 now() - make_interval(mins => n * %(step)s), now() - make_interval(mins => n * %(step)s / 2),
-                case when outcomes[k] <> 'open' then now() - make_interval(mins => n * %(step)s / 2) end
+                case when outcomes[k] <> 'open' then now() - make_interval(mins => n * %(step)s / 2) end,
+                case when n %% 100 = 7 then now() end
             from generate_series(1, %(deals)s) n, stage, reason,
                 lateral (select case when n %% 10 = 0 then 1 + (n / 10 %% 4)::int
                     else 5 + (n %% 2)::int end as k) as chosen  -- one of ten is open

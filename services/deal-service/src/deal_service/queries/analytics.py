@@ -52,6 +52,8 @@ _STAYED: Final = (
     " sum(extract(epoch from v.left_at - v.entered_at))::float8 as seconds from deal_visits v"
     " where v.left_at is not null and v.left_at >= %(begin)s and v.left_at < %(end)s"
     " and (%(pipeline_id)s::uuid is null or v.pipeline_id = %(pipeline_id)s)"
+    # Not as a join with the others: those that were deleted are few, and have an index.
+    " and not exists (select from deals d where d.id = v.deal_id and d.deleted_at is not null)"
     " group by v.pipeline_id, v.stage order by v.pipeline_id, v.stage"
 )
 

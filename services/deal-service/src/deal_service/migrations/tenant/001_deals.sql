@@ -80,6 +80,7 @@ CREATE INDEX deals_stage ON deals (stage_id, stage_entered_at, id);
 CREATE INDEX deals_pipeline ON deals (pipeline_id);
 CREATE INDEX deals_lost_reason ON deals (lost_reason_id) WHERE lost_reason_id IS NOT NULL;
 CREATE INDEX deals_closed ON deals (closed_at) WHERE deleted_at IS NULL AND closed_at IS NOT NULL;
+CREATE INDEX deals_deleted ON deals (id) WHERE deleted_at IS NOT NULL;
 CREATE INDEX deals_due ON deals (due_on) WHERE deleted_at IS NULL AND status <> 'lost';
 -- It holds all that a board and ageing sum up, which then read no row of the table.
 CREATE INDEX deals_open ON deals (pipeline_id, stage_id)
