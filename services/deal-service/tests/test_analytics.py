@@ -115,3 +115,13 @@ async def test_deals_that_were_deleted_do_not_count(standing: Any, acme: str) ->
     assert [one["visits"] for one in before["stages"]] == [1]
     assert (after["created_deals"], after["stages"]) == (0, [])
     assert [one["visits"] for one in again["stages"]] == [1]
+
+
+async def test_a_period_is_of_days_and_not_of_seconds(standing: Any, acme: str) -> None:
+    for path in ("analytics", "forecast"):
+        for name in ("first", "last"):
+            for value in ("1767225600", "2026-01-01T00:00:00", "20260101"):
+                answer = await standing.http.get(
+                    f"/api/deals/{path}", params={name: value}, headers=standing.bearer(acme)
+                )
+                assert answer.status_code == 400, (path, name, value, answer.text)

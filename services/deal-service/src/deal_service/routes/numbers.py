@@ -193,9 +193,7 @@ def numbers_router() -> Router:
     async def get_analytics(
         *,
         tenant: Tenant,
-        first: Annotated[
-            date | None, Query(description="90 days until the last without it")
-        ] = None,
+        first: Annotated[Day | None, Query(description="90 days until the last without it")] = None,
         last: Annotated[Day | None, Query(description="today without it")] = None,
         pipeline_id: UUID | None = None,
         owner_id: Annotated[Owner | None, Query()] = None,
