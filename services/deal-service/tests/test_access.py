@@ -98,7 +98,15 @@ async def things(world: Any, place: Place) -> Things:
 
 def everything(world: Any, tenant: str) -> list[Any]:
     """Return all rows of a tenant."""
-    tables = ("pipelines", "stages", "lost_reasons", "deals", "deal_visits", "deal_contacts")
+    tables = (
+        "pipelines",
+        "stages",
+        "lost_reasons",
+        "deals",
+        "deal_visits",
+        "deal_contacts",
+        "merged_contacts",
+    )
     return [world.rows(tenant, f"select t::text from {one} t order by 1") for one in tables]
 
 

@@ -7,7 +7,15 @@ from mtenant_chassis.testing import Place, tenant_tables_that_return
 
 pytestmark = pytest.mark.anyio
 
-TENANT = {"pipelines", "stages", "lost_reasons", "deals", "deal_visits", "deal_contacts"}
+TENANT = {
+    "pipelines",
+    "stages",
+    "lost_reasons",
+    "deals",
+    "deal_visits",
+    "deal_contacts",
+    "merged_contacts",
+}
 
 
 @pytest.fixture

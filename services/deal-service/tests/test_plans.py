@@ -20,7 +20,7 @@ import pytest
 import deal_service
 from mtenant_chassis.testing import Place
 
-LARGE = {"deals", "deal_visits", "deal_contacts"}
+LARGE = {"deals", "deal_visits", "deal_contacts", "merged_contacts"}
 NOW = datetime.now(UTC)
 
 EVER = NOW - timedelta(days=3650)
@@ -87,7 +87,14 @@ def fill(place: Place, tenant: str, deals: int) -> dict[str, Any]:
         conn.execute(
             "insert into deal_contacts (deal_id, contact_id) select id, md5(name)::uuid from deals"
         )
-        conn.execute("vacuum (analyze) deals, deal_visits, deal_contacts, stages, lost_reasons")
+        conn.execute(
+            "insert into merged_contacts (contact_id, merged_into)"
+            " select gen_random_uuid(), gen_random_uuid() from generate_series(1, %s)",
+            [deals // 10],
+        )
+        conn.execute(
+            "vacuum (analyze) deals, deal_visits, deal_contacts, merged_contacts, stages, lost_reasons"
+        )
         row = conn.execute(
             "select d.id, d.pipeline_id, d.stage_id, c.contact_id from deals d join deal_contacts c"
             " on c.deal_id = d.id where d.status = 'open' limit 1"
@@ -152,7 +159,9 @@ def cases(known: dict[str, Any]) -> dict[str, list[Any]]:
         "analytics._CREATED": periods,
         "analytics._LOST": periods,
         "analytics._STAYED": periods,
+        "contacts._DEALS_OF": [[known["contact"]]],
         "contacts._OF_DEAL": [one],
+        "contacts._SURVIVOR": [{"contact": known["contact"]}],
         "deals._BY_ID": [one],
         "deals._CARDS": [
             {"stages": known["stages"], "owner_id": owner, "limit": 20}

@@ -10,7 +10,15 @@ from mtenant_chassis.testing import names_above, public_names, tables_named
 
 ROOT = Path(deal_service.__file__).parent
 QUERIES = sorted(path.stem for path in (ROOT / "queries").glob("[a-z]*.py"))
-TABLES = {"pipelines", "stages", "lost_reasons", "deals", "deal_visits", "deal_contacts"}
+TABLES = {
+    "pipelines",
+    "stages",
+    "lost_reasons",
+    "deals",
+    "deal_visits",
+    "deal_contacts",
+    "merged_contacts",
+}
 ABOVE = {
     "domain": ("queries", "handlers", "routes", "app"),
     "queries": ("handlers", "routes", "app"),

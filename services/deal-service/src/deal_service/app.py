@@ -14,6 +14,7 @@ from deal_service.routes.lost_reasons import lost_reasons_router
 from deal_service.routes.numbers import numbers_router
 from deal_service.routes.pipelines import pipelines_router
 from deal_service.settings import DealServiceSettings
+from deal_service.subscriptions import subscriptions
 from mtenant_chassis import App, Chassis, Settings, audit_router, create_app
 from mtenant_chassis.events import EventsOf
 from mtenant_chassis.nats import nats_events
@@ -62,7 +63,7 @@ def create(
         description="Deals: pipelines, stages, forecast, analytics.",
         migrations=MIGRATIONS,
         needs=NEEDS,
-        events=events or nats_events(),
+        events=events or nats_events(subscriptions),
         startup=_known_to_others,
         **parts,
     )

@@ -1,4 +1,7 @@
-"""What this service tells others. Amounts are in the smallest unit; stages are keys; ids are texts."""
+"""What this service tells others, and what it listens to.
+
+Amounts are in the smallest unit; stages are keys; ids are texts.
+"""
 
 from __future__ import annotations
 
@@ -100,3 +103,17 @@ class DealClosedLost:
     owner_id: str | None
     contact_ids: Sequence[str]
     lost_reason: str
+
+
+@event_type("contact.deleted")
+@dataclass(frozen=True)
+class ContactDeleted:
+    """A contact is gone: what this service reads of contact-service's event.
+
+    Attributes:
+        contact_id: Which.
+        merged_into: The contact that has taken its place, if it was merged.
+    """
+
+    contact_id: str
+    merged_into: str | None = None

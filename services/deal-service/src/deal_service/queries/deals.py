@@ -83,7 +83,7 @@ _PUT: Final = (
     " updated_at = clock_timestamp(), version = version + 1 where id = %(id)s"
 )
 _TOUCH: Final = (
-    "update deals set updated_at = clock_timestamp(), version = version + 1 where id = %s"
+    "update deals set updated_at = clock_timestamp(), version = version + 1 where id = any(%s)"
 )
 _DELETED: Final = (
     "update deals set deleted_at = case when %s then clock_timestamp() end,"
@@ -212,9 +212,9 @@ async def put(tx: Transaction, deal: Deal) -> None:
     await tx.execute(_PUT, asdict(deal))
 
 
-async def touch(tx: Transaction, deal: UUID) -> None:
-    """Note that something that belongs to a deal has changed."""
-    await tx.execute(_TOUCH, [deal])
+async def touch(tx: Transaction, deals: Sequence[UUID]) -> None:
+    """Note that something that belongs to deals has changed."""
+    await tx.execute(_TOUCH, [list(deals)])
 
 
 async def mark_deleted(tx: Transaction, deal: UUID, *, deleted: bool) -> None:

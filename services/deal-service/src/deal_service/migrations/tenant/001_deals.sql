@@ -116,6 +116,13 @@ CREATE TABLE deal_contacts (
 COMMENT ON COLUMN deal_contacts.contact_id IS 'of contact-service, which said that there is one';
 CREATE INDEX deal_contacts_contact ON deal_contacts (contact_id, deal_id);
 
+CREATE TABLE merged_contacts (
+    contact_id uuid PRIMARY KEY,
+    merged_into uuid NOT NULL,
+    CHECK (merged_into <> contact_id)
+);
+COMMENT ON TABLE merged_contacts IS 'what contact-service told: who became part of whom, in whatever order';
+
 -- Ids of version 7 (RFC 9562, 5.7): milliseconds before the random part of one of version 4, whose
 -- version 0100 becomes 0111 by two bits. PostgreSQL has uuidv7() from 18 on.
 WITH fresh AS MATERIALIZED (
