@@ -120,12 +120,9 @@ def test_no_cell_is_a_formula_and_each_is_read_as_it_was(text: str) -> None:
 
 
 def bomb(*, lie: bool) -> bytes:
-    """A file of 130 kB that unpacks to 130 MB; it may say that it has a hundred bytes."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        archive.writestr("xl/sharedStrings.xml", b" " * (130 * 1024 * 1024))
-    found = bytearray(file.getvalue())
+    """A file of 130 kB whose sheet unpacks to 130 MB; it may say that it has a hundred bytes."""
+    sheet = SHEET.format("") + END + " " * (130 * 1024 * 1024)
+    found = bytearray(sheet_with(sheet, at="xl/x"))
     if lie:
         at = found.rindex(b"PK\x01\x02")
         found[at + 24 : at + 28] = struct.pack("<I", 100)
@@ -140,11 +137,10 @@ def sheet_with(xml: str, at: str = "xl/worksheets/sheet1.xml") -> bytes:
     book.close()
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
-            if name == "xl/worksheets/sheet1.xml":
-                new.writestr(at, xml)
-            else:
+            if name != "xl/worksheets/sheet1.xml":
                 target = at.removeprefix("xl/").encode()
                 new.writestr(name, old.read(name).replace(b"worksheets/sheet1.xml", target))
+        new.writestr(at, xml)
     return made.getvalue()
 
 

@@ -1,185 +1,410 @@
-"""XLSX files: what is in their first sheet, and that it fits into memory before anybody unpacks it.
+"""XLSX files: what is in their first sheet, a row at a time.
 
-A file of some kilobytes may say that it unpacks to terabytes, lie about it, or have one cell in the last
-corner of a sheet of seventeen billion. So every part is unpacked once, piece by piece and counted, and each
-cell's place is read, before the library reads the sheet as a whole.
+No library that reads them bounds its memory: what a file says of its sizes is believed, and a text that a
+million cells share is copied a million times. Here a row is made when its turn comes, and what rows have in
+all is bounded.
 """
 
 from __future__ import annotations
 
+import math
 import re
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
-from typing import IO, Any, Final
-from xml.parsers import expat
-
-import python_calamine
+from array import array
+from collections.abc import Iterator, Sequence
+from datetime import datetime, time, timedelta
+from typing import IO, Final, Literal
 
 from contact_service.domain.csv_file import Row
 from contact_service.domain.errors import ImportTooLarge, ImportUnreadable
 from contact_service.domain.imports import LONGEST_CELL, MOST_COLUMNS, MOST_ROWS
+from contact_service.domain.xlsx_package import Package, Relationships
 
-MOST_UNPACKED: Final = 128 * 1024 * 1024
-MOST_PARTS: Final = 1000
 MOST_CELLS: Final = 4_000_000
+MOST_TEXT: Final = 64 * 1024 * 1024
+"""Characters of all cells."""
 
-_PIECE: Final = 1024 * 1024
-_LOCAL_HEADER: Final = 30  # APPNOTE.TXT, 4.3.7
-_PLACE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
+_MOST_TOLD: Final = 16 * 1024 * 1024  # bytes of the workbook, and of its styles
+_LONGEST_RAW: Final = 8 * LONGEST_CELL  # a character may be written as seven
+_ESCAPED: Final = re.compile(r"_x00([0-9A-Fa-f]{2})_")  # ECMA-376, part 1, 22.4.2.4
+_BLANK: Final = " \t\r\n"
+
+_Kind = Literal["number", "date", "duration"]
+_BUILT_IN: Final[dict[str, _Kind]] = {  # ECMA-376, part 1, 18.8.30
+    **dict.fromkeys(map(str, [*range(14, 23), 45, 47]), "date"),
+    "46": "duration",
+}
+_LITERAL: Final = re.compile(r'"[^"]*"?|[\\_*].?', re.DOTALL)
+_HINT: Final = re.compile(r"\[(?!h+\]|m+\]|s+\])[^\]]*\]")  # a colour, a condition, a language
+_CLOCK: Final = re.compile(r"\[[hms]+\]|a/p|[dmhys]")
+_EPOCH: Final = datetime(1899, 12, 30)
+_DAY: Final = 86_400_000
+_FROM_1904: Final = 1462
+
+
+def _name(column: int) -> str:
+    before, last = divmod(column, 26)
+    return (_name(before - 1) if before else "") + chr(ord("A") + last)
+
+
+_COLUMNS: Final = {_name(column): column for column in range(MOST_COLUMNS)}
 
 
 def rows(file: IO[bytes]) -> Iterator[Row]:
     """Return the rows of the first sheet, each with its number.
 
+    The first one is as wide as the widest: a column without a name is a column, too.
+
     Raises:
         ImportUnreadable: It is no such file, or a broken one.
-        ImportTooLarge: It would unpack to more than is taken at once.
+        ImportTooLarge: It has more than is taken at once.
     """
-    check(file)
-    file.seek(0)
-    sheet = _sheet(file)
-    if sheet is None:
+    package = Package(file)
+    main = Relationships(package, "").kinds.get("officeDocument", "")
+    related = Relationships(package, main)
+    book = _Book()
+    package.read(main, book, most=_MOST_TOLD)
+    strings, styles = _Strings(), _Styles()
+    if (part := related.kinds.get("sharedStrings")) is not None and part in package:
+        package.read(part, strings)
+    if (part := related.kinds.get("styles")) is not None and part in package:
+        package.read(part, styles, most=_MOST_TOLD)
+    if book.first is None:
         raise ImportUnreadable(why="it has no sheet")
-    for number, cells in enumerate(sheet.iter_rows(), (sheet.start or (0, 0))[0] + 1):
-        texts = [_text(cell) for cell in cells]
-        if any(len(text) > LONGEST_CELL for text in texts):
-            raise ImportUnreadable(why=f"row {number} has a cell that is too long")
-        if any(texts):
-            yield number, texts
+    part = related.targets.get(book.first, "")
+    places = _Places()
+    package.read(part, places)
+    sheet = _Sheet(strings, styles.kinds, is_1904=book.is_1904)
+    width = places.width
+    for _ in package.steps(part, sheet):
+        for number, cells in sheet.rows:
+            yield number, [*cells, *[""] * (width - len(cells))]
+            width = 0
+        sheet.rows.clear()
 
 
-def check(file: IO[bytes]) -> None:
-    """Let the file be unpacked.
+class _Book:
+    """Which sheet is the first, and since when days are counted."""
 
-    Raises:
-        ImportUnreadable: It is no zip file, or a part of it is broken.
-        ImportTooLarge: It has too much.
-    """
-    file.seek(0)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            parts = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error) as exc:
-        raise ImportUnreadable(why="it is no XLSX file", internal=repr(exc)) from exc
-    if len(parts) > MOST_PARTS:
-        raise ImportTooLarge(most=f"{MOST_PARTS} parts")
-    left = MOST_UNPACKED
-    for part in parts:
-        places = _Places()  # of any part: what a sheet is called is for the file to say
-        for piece in _unpacked(file, part):
-            left -= len(piece)
-            if left < 0:
-                raise ImportTooLarge(most=f"{MOST_UNPACKED} bytes when it is unpacked")
-            places.feed(piece)
+    def __init__(self) -> None:
+        self.first: str | None = None
+        self.is_1904 = False
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "workbookPr":
+            self.is_1904 = attributes.get("date1904") in {"1", "true"}
+        elif name == "sheet" and self.first is None:
+            ids = [value for key, value in attributes.items() if key.endswith(":id")]
+            self.first = ids[0] if ids else ""
+
+    def end(self, name: str) -> None:
+        """Do nothing."""
+
+    def text(self, text: str) -> None:
+        """Do nothing."""
 
 
-def _unpacked(file: IO[bytes], part: zipfile.ZipInfo) -> Iterator[bytes]:
-    """Unpack a part as far as its bytes go, whatever its header says of its size."""
-    if part.header_offset < 0:
-        raise ImportUnreadable(why="it is cut off")
-    file.seek(part.header_offset)
-    header = file.read(_LOCAL_HEADER)
-    if len(header) < _LOCAL_HEADER:
-        raise ImportUnreadable(why="it is cut off")
-    file.seek(sum(struct.unpack("<HH", header[26:])), 1)
-    left = part.compress_size
-    if part.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or part.flag_bits & 1:
-        raise ImportUnreadable(why="it is encrypted, or packed in an unusual way")
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    while left > 0 and (packed := file.read(min(left, _PIECE))):
-        left -= len(packed)
-        if part.compress_type == zipfile.ZIP_STORED:
-            yield packed
-            continue
-        try:
-            while packed:
-                yield unpacker.decompress(packed, _PIECE)
-                packed = unpacker.unconsumed_tail
-        except zlib.error as exc:
-            raise ImportUnreadable(why="a part of it is broken") from exc
-    if part.compress_type == zipfile.ZIP_DEFLATED:
-        yield unpacker.flush(_PIECE)
+class _Styles:
+    """What the numbers of each style are."""
+
+    def __init__(self) -> None:
+        self.kinds: list[_Kind] = []
+        self._own: dict[str, _Kind] = {}
+        self._is_cell = False
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "numFmt":
+            self._own[attributes.get("numFmtId", "")] = _kind(attributes.get("formatCode", ""))
+        elif name == "cellXfs":
+            self._is_cell = True
+        elif name == "xf" and self._is_cell:
+            of = attributes.get("numFmtId", "")
+            self.kinds.append(self._own.get(of) or _BUILT_IN.get(of, "number"))
+
+    def end(self, name: str) -> None:
+        if name == "cellXfs":
+            self._is_cell = False
+
+    def text(self, text: str) -> None:
+        """Do nothing."""
+
+
+class _Text:
+    """A text that may have runs of several fonts, and says besides how it is pronounced."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self._done: list[str] = []
+        self._run: list[str] | None = None
+        self._length = 0
+        self._is_kept = self._is_phonetic = False
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "rPh":
+            self._is_phonetic = True
+        elif name == "t" and not self._is_phonetic:
+            self._run = []
+            self._is_kept = attributes.get("xml:space") == "preserve"
+
+    def text(self, text: str) -> None:
+        if self._run is not None and self._length < _LONGEST_RAW:
+            self._run.append(text)
+            self._length += len(text)
+
+    def end(self, name: str) -> None:
+        if name == "rPh":
+            self._is_phonetic = False
+        elif name == "t" and self._run is not None:
+            text = "".join(self._run)
+            self._run = None
+            text = text if self._is_kept else text.strip(_BLANK)
+            if "_x00" in text:
+                text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+            if text:  # runs without any may be many millions
+                self._done.append(text)
+
+    def whole(self) -> str:
+        """Return it; of one that is too long, enough to see that."""
+        return "".join(self._done)[: LONGEST_CELL + 1]
+
+
+class _Strings:
+    """The texts that cells share: bytes, of which a cell's text is made when it is asked for."""
+
+    def __init__(self) -> None:
+        self._all = bytearray()
+        self._ends = array("L", [0])
+        self._one = _Text()
+
+    def __getitem__(self, index: int) -> str:
+        if index >= len(self._ends) - 1:
+            raise ImportUnreadable(why="a cell of it has a text that is not there")
+        return self._all[self._ends[index] : self._ends[index + 1]].decode()
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "si":
+            self._one.begin()
+        else:
+            self._one.start(name, attributes)
+
+    def text(self, text: str) -> None:
+        self._one.text(text)
+
+    def end(self, name: str) -> None:
+        if name != "si":
+            self._one.end(name)
+            return
+        if len(self._ends) > MOST_CELLS:
+            raise ImportTooLarge(most=f"{MOST_CELLS} texts")
+        self._all += self._one.whole().encode()
+        self._ends.append(len(self._all))
 
 
 class _Places:
-    """Reads where the cells of a sheet are: the library makes room for all between the first and last."""
+    """Where the cells of a sheet are.
+
+    Attributes:
+        width: Columns up to the last cell that says something.
+    """
 
     def __init__(self) -> None:
-        self._parser = expat.ParserCreate()
-        self._parser.StartElementHandler = self._element
-        self._parser.StartDoctypeDeclHandler = self._doctype
-        self._rows = self._columns = 0
+        self.width = 0
+        self._is_data = False
+        self._row = 0
+        self._next = 0
         self._cells = 0
-        self._is_xml = True
-        self._is_sheet = False
-        self._end = b""
 
-    def feed(self, piece: bytes) -> None:
-        """Read on."""
-        if self._is_xml:
-            try:
-                self._parser.Parse(piece, False)
-            except (expat.ExpatError, LookupError, ValueError):
-                self._is_xml = False  # a picture, or a sheet that another parser would forgive
-        # In a sheet that breaks off, what follows would not be counted.
-        if not self._is_xml and (self._is_sheet or b"sheetData" in self._end + piece):
-            raise ImportUnreadable(why="a sheet of it is no XML")
-        self._end = (self._end + piece)[-16:]
-        # Rows may begin anywhere, so the cells between them count, too.
-        if self._rows > MOST_ROWS + 1 or self._columns > MOST_COLUMNS:
-            raise ImportTooLarge(most=f"{MOST_ROWS} rows or {MOST_COLUMNS} columns")
-        if max(self._cells, self._rows * self._columns) > MOST_CELLS:
-            raise ImportTooLarge(most=f"{MOST_CELLS} cells")
-
-    def _element(self, name: str, attributes: dict[str, str]) -> None:
-        kind = name.rpartition(":")[2]
-        self._is_sheet = self._is_sheet or kind == "sheetData"
-        if kind == "row":
-            said = attributes.get("r", "")
-            self._rows = max(self._rows + 1, int(said) if said.isdecimal() and len(said) < 9 else 0)
-        elif kind == "c":
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if not self._is_data:
+            self._is_data = name == "sheetData"
+        elif name == "c":
             self._cells += 1
-            found = _PLACE.fullmatch(attributes.get("r", "").replace("$", "").upper())
-            if found is None:
-                self._columns = max(self._columns, 1)
-                return
-            self._rows = max(self._rows, int(found[2]))
-            self._columns = max(self._columns, _column(found[1]))
+            if self._cells > MOST_CELLS:
+                raise ImportTooLarge(most=f"{MOST_CELLS} cells")
+            self._next = self._column(attributes.get("r")) + 1
+        elif name == "row":
+            self._row = self._number(attributes.get("r"))
+            self._next = 0
+        elif name in {"v", "is"}:
+            self.width = max(self.width, self._next)
 
-    def _doctype(self, *_: object) -> None:
-        raise ImportUnreadable(why="a sheet of it declares a document type")
+    def end(self, name: str) -> None:
+        if name == "sheetData":
+            self._is_data = False
+
+    def text(self, text: str) -> None:
+        """Do nothing."""
+
+    def _column(self, said: str | None) -> int:
+        if said is None:
+            found: int | None = self._next
+        else:
+            letters = said.rstrip("0123456789")
+            found = _COLUMNS.get(letters)
+            if found is None and re.fullmatch("[A-Z]+", letters) is None:
+                raise ImportUnreadable(why=f"row {self._row} has a cell that is nowhere")
+        if found is None or found >= MOST_COLUMNS:
+            raise ImportTooLarge(most=f"{MOST_COLUMNS} columns")
+        return found
+
+    def _number(self, said: str | None) -> int:
+        if said is None:
+            found = self._row + 1
+        elif not (said.isascii() and said.isdecimal()):
+            raise ImportUnreadable(why="it has a row without a number")
+        else:
+            found = int(said) if len(said) < 9 else MOST_ROWS + 2
+        if found > MOST_ROWS + 1:
+            raise ImportTooLarge(most=f"{MOST_ROWS} rows")
+        if found <= self._row:
+            raise ImportUnreadable(why=f"row {found} comes after row {self._row}")
+        return found
 
 
-def _column(letters: str) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number
+class _Sheet(_Places):
+    """The rows of a sheet.
+
+    Attributes:
+        rows: Those that were read since they were last taken away.
+    """
+
+    def __init__(self, strings: _Strings, kinds: Sequence[_Kind], *, is_1904: bool) -> None:
+        super().__init__()
+        self.rows: list[Row] = []
+        self._strings = strings
+        self._kinds = kinds
+        self._is_1904 = is_1904
+        self._line: list[str] = []
+        self._left = MOST_TEXT
+        self._type: str | None = None
+        self._style: str | None = None
+        self._inline = _Text()
+        self._value: list[str] | None = None
+        self._length = 0
+        self._found = ""
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "t":  # these are the most
+            self._inline.start(name, attributes)
+            return
+        super().start(name, attributes)
+        if name == "c":
+            self._type, self._style = attributes.get("t"), attributes.get("s")
+            self._found = ""
+        elif name == "v":
+            self._value, self._length = [], 0
+        elif name == "is":
+            self._inline.begin()
+        elif name == "row":
+            self._line = []
+        else:
+            self._inline.start(name, attributes)
+
+    def text(self, text: str) -> None:
+        if self._value is None:
+            self._inline.text(text)
+        elif self._length <= LONGEST_CELL:
+            self._value.append(text)
+            self._length += len(text)
+
+    def end(self, name: str) -> None:
+        if not self._is_data:
+            return
+        if name == "c":
+            self._put()
+        elif name == "v":
+            if self._type not in {"inlineStr", "is"}:  # their text is in another element
+                self._found = self._read("".join(self._value or ()))
+            self._value = None
+        elif name == "is":
+            self._found = self._inline.whole()
+        elif name == "row":
+            if any(self._line):
+                self.rows.append((self._row, self._line))
+        else:
+            self._inline.end(name)
+            super().end(name)
+
+    def _put(self) -> None:
+        text = self._found
+        if len(text) > LONGEST_CELL:
+            raise ImportUnreadable(why=f"row {self._row} has a cell that is too long")
+        self._left -= len(text)
+        if self._left < 0:
+            raise ImportTooLarge(most=f"{MOST_TEXT} characters")
+        if text:
+            self._line += [""] * (self._next - len(self._line))
+            self._line[self._next - 1] = text
+
+    def _read(self, value: str) -> str:
+        """Return the text of a value (ECMA-376, part 1, 18.18.11)."""
+        if self._type == "s":
+            if not value:
+                return ""
+            return self._strings[int(value) if value.isdecimal() and len(value) < 9 else MOST_CELLS]
+        if self._type == "b":
+            return "false" if value == "0" else "true"
+        if self._type == "e":
+            return ""
+        if self._type == "d":
+            return _iso(value)
+        if self._type == "str" or not value:
+            return value
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        return _text(number, self._kind(), is_1904=self._is_1904)
+
+    def _kind(self) -> _Kind:
+        style = self._style
+        if style is None or not style.isdecimal() or len(style) > 8:
+            return "number"
+        return self._kinds[int(style)] if int(style) < len(self._kinds) else "number"
 
 
-def _sheet(file: IO[bytes]) -> Any:
+def _kind(code: str) -> _Kind:
+    """Return what is shown in a format (ECMA-376, part 1, 18.8.31): its first section says it."""
+    plain = _HINT.sub("", _LITERAL.sub("", code).partition(";")[0].lower())
+    found = _CLOCK.search(plain)
+    if found is None:
+        return "number"
+    return "duration" if found[0].startswith("[") else "date"
+
+
+def _text(number: float, kind: _Kind, *, is_1904: bool) -> str:
+    if kind != "number" and math.isfinite(number):
+        try:
+            return _moment(number, kind, is_1904=is_1904)
+        except OverflowError:  # farther than the calendar goes
+            pass
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+
+
+def _moment(number: float, kind: _Kind, *, is_1904: bool) -> str:
+    if kind == "duration":
+        return str(_after(number))
+    days = number + _FROM_1904 if is_1904 else number
+    days = days if days >= 60 else days + 1  # 29 February 1900 is a day there
+    moment = _EPOCH + _after(days)
+    return moment.time().isoformat() if number < 1 else _said(moment)
+
+
+def _after(days: float) -> timedelta:
+    """Return it to the millisecond, which is all that a spreadsheet says."""
+    rest, whole = math.modf(abs(days) * _DAY)
+    return timedelta(milliseconds=math.copysign(whole + (rest >= 0.5), days))
+
+
+def _iso(text: str) -> str:
+    """Return a date and time as the others are."""
     try:
-        book = python_calamine.CalamineWorkbook.from_filelike(file)
-        return book.get_sheet_by_index(0) if book.sheet_names else None
-    except BaseException as exc:
-        # A panic of the library is no Exception; its class is not to be had.
-        if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
-            raise ImportUnreadable(why="it is no XLSX file", internal=repr(exc)) from exc
-        raise
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return _said(moment) if moment.tzinfo is None else text
 
 
-def _text(cell: object) -> str:
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, float):
-        return str(int(cell)) if cell.is_integer() and abs(cell) < 2**53 else repr(cell)
-    if isinstance(cell, datetime) and cell.time() == time():
-        return cell.date().isoformat()
-    if isinstance(cell, date | datetime | time):
-        return cell.isoformat()
-    if isinstance(cell, timedelta):
-        return str(cell)
-    return str(cell)
+def _said(moment: datetime) -> str:
+    return moment.date().isoformat() if moment.time() == time() else moment.isoformat()
