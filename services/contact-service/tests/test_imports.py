@@ -11,6 +11,7 @@ import xlsxwriter  # type: ignore[import-untyped]  # it has no types
 from contact_service.handlers import import_file
 from contact_service.handlers.import_run import BATCH
 from contact_service.worker import Worker
+from mtenant_database.migrate import resume, suspend
 
 pytestmark = pytest.mark.anyio
 
@@ -224,6 +225,40 @@ async def test_an_import_that_never_goes_on_is_given_up(client: Any, eventually:
     assert said["error"] == "given up after 10 attempts"
     query = f"select count(*) from shared.contact_import_queue where id = '{made['id']}'"
     assert client.rows(query) == [(0,)]
+
+
+async def test_waiting_for_a_tenant_or_for_another_service_is_no_attempt(
+    client: Any, eventually: Any
+) -> None:
+    owner = client.auth.user()
+    client.auth.failure = 503
+    answer = await client.upload(f"first_name,owner_id\nAda,{owner}\n".encode())
+    assert answer.status_code == 503
+    [(which,)] = client.rows("select id from {t}.imports")
+    query = f"from shared.contact_import_queue where id = '{which}'"
+
+    async def was_looked_at() -> bool:
+        return bool(client.rows(f"select 1 {query} and due_at > now() and attempts = 9") == [(1,)])
+
+    async def is_done() -> bool:
+        # The client of auth-service may not ask again at once, and nobody waits for a lease here.
+        # What is worked on is locked, and waiting for it would keep it from going on.
+        free = f"(select id {query} for update skip locked)"
+        client.rows(f"update shared.contact_import_queue set due_at = now() where id in {free}")
+        return bool(client.rows("select status from {t}.imports") == [("done",)])
+
+    due = (
+        "update shared.contact_import_queue set due_at = now(), attempts = {}"
+        f" where id = '{which}'"
+    )
+    client.rows(due.format(9))
+    await eventually(was_looked_at)
+    client.auth.failure = None
+    await suspend(client.place.owner, client.tenant, settings=client.place.migrate)
+    client.rows(due.format(9))
+    await eventually(was_looked_at)
+    await resume(client.place.owner, client.tenant, settings=client.place.migrate)
+    await eventually(is_done)
 
 
 async def test_an_import_of_a_tenant_that_is_gone_is_forgotten(client: Any) -> None:

@@ -12,7 +12,7 @@ from contact_service.queries import import_queue
 from contact_service.queries.import_queue import Due
 from contact_service.settings import ContactServiceSettings
 from mtenant_chassis import Chassis
-from mtenant_database import TenantNotFound, TenantSuspended
+from mtenant_database import QueryTimeout, TenantNotFound, TenantSuspended, TransactionTimeout
 from mtenant_errors import AppError
 from mtenant_logger import get_logger
 
@@ -53,7 +53,12 @@ class Worker:
         except TenantNotFound:
             await self._remove(due)
         except TenantSuspended:
-            pass  # looked at again when the lease ends, until the tenant is back
+            await self._wait(due)  # until the tenant is back
+        except AppError as exc:
+            if _is_elsewhere(exc):
+                with suppress(AppError):  # it may be the database that is away
+                    await self._wait(due)
+            raise
         return True
 
     async def _work(self, due: Due) -> None:
@@ -77,6 +82,12 @@ class Worker:
             await import_queue.admit(tx)
             await import_queue.remove(tx, due.id)
 
+    async def _wait(self, due: Due) -> None:
+        """Have it looked at again when the lease ends, as if it had not been tried."""
+        async with self._chassis.database.shared().transaction() as tx:
+            await import_queue.admit(tx)
+            await import_queue.untried(tx, due.id)
+
     async def run(self) -> None:
         """Do so until it is to stop; whatever is left is found by the next one."""
         while not self.stopping:
@@ -90,6 +101,12 @@ class Worker:
                 busy = False
             if not busy:
                 await asyncio.sleep(POLL)
+
+
+def _is_elsewhere(exc: AppError) -> bool:
+    """Tell whether it is nothing of the file: rows that take too long would do so again."""
+    is_slow = isinstance(exc, QueryTimeout | TransactionTimeout)
+    return exc.remote or (exc.retryable and not is_slow)
 
 
 @asynccontextmanager

@@ -24,6 +24,9 @@ _PUT: Final = (
 _KEEP: Final = (
     "update shared.contact_import_queue set due_at = now() + %s, attempts = 0 where id = %s"
 )
+_UNTRIED: Final = (
+    "update shared.contact_import_queue set attempts = greatest(attempts - 1, 0) where id = %s"
+)
 _REMOVE: Final = "delete from shared.contact_import_queue where id = %s"
 
 
@@ -34,7 +37,7 @@ class Due:
     Attributes:
         id: Which one, in the schema of its tenant.
         tenant: Whose it is.
-        attempts: How often it was begun since it last went on.
+        attempts: How often it was begun since it last went on, with this one.
     """
 
     id: UUID
@@ -60,6 +63,11 @@ async def put(tx: Transaction, which: UUID, wait: timedelta) -> None:
 async def keep(tx: Transaction, which: UUID, wait: timedelta = LEASE) -> None:
     """Say that it goes on: nobody else takes it for a while."""
     await tx.execute(_KEEP, [wait, which])
+
+
+async def untried(tx: Transaction, which: UUID) -> None:
+    """Say that it could not be tried; it is still left to itself until its lease ends."""
+    await tx.execute(_UNTRIED, [which])
 
 
 async def remove(tx: Transaction, which: UUID) -> None:
