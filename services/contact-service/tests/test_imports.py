@@ -160,6 +160,36 @@ async def test_companies_are_found_by_name_and_made_once(client: Any) -> None:
     assert by_name["B"] == by_name["C"] != known["id"]
 
 
+async def test_a_company_is_found_whose_name_python_has_otherwise_in_lower_case(
+    client: Any,
+) -> None:
+    names = ["İstanbul A.Ş.", "ΟΔΟΣ", "Straße"]
+    for of in "ABC":
+        lines = "".join(f"{of},{name}\n" for name in names)
+        await client.upload(f"first_name,company\n{lines}{lines}".encode())
+    assert [told.name for told in client.told("CompanyCreated")] == names
+
+
+async def test_an_address_of_a_row_that_is_refused_is_free_also_in_a_dry_run(client: Any) -> None:
+    text = (
+        "first_name,email,owner_id\n"
+        "A,ada@example.com,nobody\n"
+        "B,ada@example.com,\n"
+        "C,ada@example.com,nobody\n"
+        "D,ada@example.com,\n"
+    )
+    for policy, counts in (
+        ("error", (1, 0, 0, 3)),
+        ("skip", (1, 0, 1, 2)),
+        ("update", (1, 1, 0, 2)),
+    ):
+        client.rows("truncate {t}.contacts")
+        for dry_run in (True, False):
+            said = await client.upload(text.encode(), on_duplicate=policy, dry_run=dry_run)
+            found = [said.json()[kind] for kind in ("created", "updated", "skipped", "invalid")]
+            assert tuple(found) == counts, (policy, dry_run)
+
+
 async def test_the_same_file_is_imported_once_also_by_many_at_a_time(client: Any) -> None:
     file = f"{HEADER}{people(50)}".encode()
     answers = await asyncio.gather(*(client.upload(file) for _ in range(10)))

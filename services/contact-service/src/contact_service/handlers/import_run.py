@@ -98,11 +98,9 @@ class ImportRun:
         good = await self._with_companies(tx, audit, good, dry_run=found.dry_run)
         items = [Item(one.line, one.id, one.given, one.fields) for one in good]
         earlier: set[str] = set()
-        again: list[Item] = []
         if found.dry_run:
             emails = [one.fields.email for one in good if one.fields.email is not None]
             earlier = await rows.earlier(tx, found.id, until=found.line, emails=emails)
-            items, again = _first_of_each(items)
         upsert = Upsert(
             self.chassis,
             audit,
@@ -112,9 +110,12 @@ class ImportRun:
             dry_run=found.dry_run,
         )
         outcomes = await upsert.apply(tx, items, earlier=frozenset(earlier))
-        if again:
-            known = frozenset(one.fields.email or "" for one in items)
-            outcomes |= await upsert.apply(tx, again, earlier=frozenset(earlier) | known)
+        if found.dry_run:
+            # Nothing was made that the others of an address could be found by.
+            made = [one for one in items if outcomes[one.line].status == "created"]
+            first, again = _first_of_each(made)
+            known = frozenset(one.fields.email or "" for one in first)
+            outcomes |= await upsert.apply(tx, again, earlier=known)
         refused |= {line: list(one.errors) for line, one in outcomes.items() if one.errors}
         if refused:
             said = {line: [one.said() for one in why] for line, why in refused.items()}
@@ -137,12 +138,14 @@ class ImportRun:
             # Names are nobody's own: two imports would each make the same company.
             await tx.lock("contact-service companies by name")
         known = await companies.named(tx, names)
+        keys = await rows.keys(tx, names)
         for name in names:
-            if name.lower() not in known and not dry_run:
+            if keys[name] not in known and not dry_run:
                 values = CompanyFields(name=name).values()
                 made = await add_company(self.chassis, tx, audit, new_id(), values)
-                known[name.lower()] = made.id
-        return [_at(one, known, there) for one in read]
+                known[keys[name]] = made.id
+        by_name = {name: known[key] for name, key in keys.items() if key in known}
+        return [_at(one, by_name, there) for one in read]
 
     async def _end(self, tx: Transaction, found: Import, status: str, error: str | None) -> Import:
         over = await rows.finish(tx, found.id, status, error)
@@ -160,13 +163,13 @@ class ImportRun:
 def _at(one: RowValues, known: Mapping[str, UUID], there: set[UUID]) -> RowValues:
     if not one.company or one.fields.company_id in there:
         return one
-    company = known.get(one.company.lower())  # None: a dry run would make it
+    company = known.get(one.company)  # None: a dry run would make it
     fields = one.fields.model_copy(update={"company_id": company})
     return replace(one, fields=fields, given=one.given | {"company_id"})
 
 
 def _first_of_each(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Return the first item of each address, and the others: a dry run has nothing to find them by."""
+    """Return the first item of each address, and the others."""
     seen: set[str] = set()
     first: list[Item] = []
     again: list[Item] = []

@@ -31,6 +31,7 @@ _ADD: Final = (
     " %(on_duplicate)s, %(dry_run)s, %(header)s, %(ignored)s, 0, %(actor)s, %(caller)s,"
     f" %(request_id)s) on conflict (digest) do nothing returning {_COLUMNS}"
 )
+_KEYS: Final = "select name, lower(name) from unnest(%s::text[]) as name"
 _STAGED: Final = f"update imports set total = %s where id = %s returning {_COLUMNS}"
 _STAGE: Final = "copy import_rows (import_id, line, cells, email) from stdin"
 _SWEEP: Final = (
@@ -159,6 +160,11 @@ async def rows(on: Verbs, which: UUID, *, after: int, limit: int) -> Sequence[St
 async def earlier(on: Verbs, which: UUID, *, until: int, emails: Collection[str]) -> set[str]:
     """Return the addresses that rows up to a line have, which a dry run keeps."""
     return {row[0] for row in await on.fetch_all(_EARLIER, [which, until, list(emails)])}
+
+
+async def keys(on: Verbs, names: Collection[str]) -> dict[str, str]:
+    """Return names in lower case, as the database has them: Python has others for some letters."""
+    return dict(await on.fetch_all(_KEYS, [list(names)]))
 
 
 async def errors(on: Verbs, which: UUID, *, after: int, limit: int) -> Sequence[RefusedRow]:
