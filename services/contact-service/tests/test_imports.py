@@ -86,6 +86,18 @@ async def test_the_file_of_refused_rows_is_imported_once_it_is_corrected(client:
     }
 
 
+async def test_the_file_of_refused_rows_has_all_their_cells(client: Any) -> None:
+    first = await client.upload(f"{HEADER}John,Smith, Jr,j@x.example\r\nA\r\n,x,y\r\n".encode())
+    file = await client.get(f"{first.headers['location']}/errors.csv")
+    lines = list(csv.reader(io.StringIO(file.text)))
+    why = "row: has more cells than the first row"
+    assert lines[1] == ["John", "Smith", " Jr", why, "j@x.example"]
+
+    second = await client.upload(file.content)
+    found = (await client.get(f"{second.headers['location']}/errors")).json()["items"]
+    assert (2, "too_many_cells") in {(one["line"], one["code"]) for one in found}
+
+
 @pytest.mark.parametrize(
     ("policy", "counts", "names"),
     [

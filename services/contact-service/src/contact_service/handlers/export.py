@@ -7,9 +7,10 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import IO, Any, Final, Literal, Self, TypeVar
 from uuid import UUID
 
 import xlsxwriter  # type: ignore[import-untyped]  # it has no types
@@ -25,6 +26,7 @@ from contact_service.queries import companies, imports
 from contact_service.queries import contacts as rows
 from mtenant_database import Tenant
 
+T = TypeVar("T")
 ExportFormat = Literal["csv", "xlsx", "ndjson"]
 
 _PAGE: Final = 1000
@@ -65,36 +67,92 @@ async def xlsx(
     tenant: Tenant, asked: Listing | None, fields: Sequence[CustomField]
 ) -> AsyncIterator[bytes]:
     """Yield an XLSX file; its texts are texts, also those that look like formulas."""
-    with tempfile.TemporaryFile() as file:
-        # Rows are written to disk as they come; in_memory would keep them.
-        book = xlsxwriter.Workbook(file, {"constant_memory": True})
-        sheet = book.add_worksheet("contacts")
-        _write(sheet, 0, [header_of(fields)])
-        at = 1
+    # Rows are files until the book is closed, and only that removes them: of an export that breaks off,
+    # the folder does.
+    with (
+        tempfile.TemporaryDirectory(prefix="contacts-") as folder,
+        _Sheets(folder, fields) as sheets,
+    ):
         async for found in pages(tenant, asked):
             named = await _companies(tenant, found)
-            lines = [row_of(one, fields, named) for one in found][: _MOST_SHEET_ROWS - at + 1]
-            await asyncio.to_thread(_write, sheet, at, lines)
-            at += len(lines)
-        await asyncio.to_thread(book.close)
-        file.seek(0)
-        while piece := await asyncio.to_thread(file.read, _PIECE):
-            yield piece
+            await _to_its_end(sheets.write, [row_of(one, fields, named) for one in found])
+        with await _to_its_end(sheets.finish) as file:
+            while piece := await asyncio.to_thread(file.read, _PIECE):
+                yield piece
 
 
 async def refused_rows(tenant: Tenant, found: Import) -> AsyncIterator[bytes]:
     """Yield the refused rows of an import as a CSV file that can be corrected and imported."""
     yield _csv([[*found.header, ERRORS]])
+    width = len(found.header)
     line = 0
     while some := await imports.errors(tenant, found.id, after=line, limit=_PAGE):
         yield _csv(
             [
-                *(list(one.cells) + [""] * len(found.header))[: len(found.header)],
+                *one.cells[:width],
+                *[""] * (width - len(one.cells)),
                 "; ".join(f"{why['field'] or 'row'}: {why['message']}" for why in one.errors),
+                *one.cells[width:],  # what is too many stays so, until somebody corrects it
             ]
             for one in some
         )
         line = some[-1].line
+
+
+class _Sheets:
+    """A book of as many sheets as its rows need, each with a first row.
+
+    Args:
+        folder: Where its files may be.
+        fields: The tenant's own.
+    """
+
+    def __init__(self, folder: str, fields: Sequence[CustomField]) -> None:
+        self._path = Path(folder, "contacts.xlsx")
+        # in_memory would keep all rows.
+        options = {"constant_memory": True, "tmpdir": folder}
+        self._book = xlsxwriter.Workbook(str(self._path), options)
+        self._header = header_of(fields)
+        self._sheet: Any = None
+        self._at = 0
+        self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sheet in self._book.worksheets():
+            sheet.row_data_fh.close()
+
+    def write(self, lines: Sequence[Sequence[Any]]) -> None:
+        """Add rows."""
+        while lines:
+            if self._at > _MOST_SHEET_ROWS:
+                self._begin()
+            some = lines[: _MOST_SHEET_ROWS - self._at + 1]
+            _write(self._sheet, self._at, some)
+            self._at += len(some)
+            lines = lines[len(some) :]
+
+    def finish(self) -> IO[bytes]:
+        """Return the file."""
+        self._book.close()
+        return self._path.open("rb")
+
+    def _begin(self) -> None:
+        count = len(self._book.worksheets())
+        self._sheet = self._book.add_worksheet(f"contacts {count + 1}" if count else "contacts")
+        _write(self._sheet, 0, [self._header])
+        self._at = 1
+
+
+async def _to_its_end(call: Callable[..., T], *args: Any) -> T:
+    """Run it in a thread; if nobody waits any more, its files stay until it is done."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, *args))
+    try:
+        return await asyncio.shield(running)
+    finally:
+        await asyncio.wait({running})
 
 
 async def _companies(tenant: Tenant, found: Sequence[Contact]) -> dict[UUID, str]:
