@@ -9,8 +9,10 @@ import pytest
 import xlsxwriter  # type: ignore[import-untyped]  # it has no types
 
 from contact_service.handlers import import_file
+from contact_service.handlers.import_file import ImportFiles, Options
 from contact_service.handlers.import_run import BATCH
 from contact_service.worker import Worker
+from mtenant_chassis import AuditTrail, Principal
 from mtenant_database.migrate import resume, suspend
 
 pytestmark = pytest.mark.anyio
@@ -414,3 +416,22 @@ async def test_a_cell_with_a_nul_is_a_bad_cell_and_not_a_bad_file(client: Any) -
     assert (answer.status_code, answer.json()["created"], answer.json()["invalid"]) == (200, 1, 1)
     [error] = (await client.get(f"{answer.headers['location']}/errors")).json()["items"]
     assert (error["line"], error["field"], error["value"]) == (3, "email", "\ufffd")
+
+
+async def test_a_delimiter_is_found_behind_blank_lines(client: Any) -> None:
+    answer = await client.upload(b"\xef\xbb\xbf\r\n\r\nfirst_name;last_name\r\nAda;Lovelace\r\n")
+    assert (answer.status_code, answer.json()["created"]) == (200, 1)
+
+
+async def test_the_name_of_a_file_is_anything(client: Any) -> None:
+    """The parser of forms lets none with U+0000 pass today; who calls it otherwise might."""
+    chassis = client.app.state.chassis
+    tenant, who = chassis.tenant(client.tenant), Principal("u1", client.tenant)
+    files = ImportFiles(
+        tenant, who, AuditTrail(chassis.settings.service, "user:u1", None), asyncio.Semaphore()
+    )
+    file = io.BytesIO(b"first_name\nAda\n")
+    made, _ = await files.take(file, "a\0b" + "c" * 300, Options(), again=False)
+    assert made.filename == "ab" + "c" * 253
+    [entry] = (await client.get("/api/contacts/audit", params={"entity": "import"})).json()["items"]
+    assert entry["after"]["filename"] == made.filename

@@ -38,16 +38,14 @@ def rows(
     Args:
         file: Which can be read again from its beginning.
         encoding: Of its text; found out by default.
-        delimiter: Between its cells; found out by default, from the first line.
+        delimiter: Between its cells; found out by default, from the first line that is not blank.
 
     Raises:
         ImportUnreadable: The text has another encoding, or a cell is too long.
         ImportTooLarge: A row has too many cells.
     """
     name = _encoding(file, encoding)
-    file.seek(0)
-    first = codecs.getreader(name)(file).readline(_PIECE)
-    separator = DELIMITERS[delimiter] if delimiter else _delimiter(first)
+    separator = DELIMITERS[delimiter] if delimiter else _delimiter(_first(file, name))
     file.seek(0)
     # The wrapper closes the file with itself: rows are the last that is read of it.
     yield from _rows(io.TextIOWrapper(file, encoding=name, newline=""), separator)
@@ -94,6 +92,14 @@ def _decodes(file: IO[bytes], name: str) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+def _first(file: IO[bytes], encoding: str) -> str:
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding=encoding, newline="")
+    line = next((line for line in text if line.strip()), "")
+    text.detach()  # or it would close the file
+    return line[:_PIECE]
 
 
 def _delimiter(line: str) -> str:

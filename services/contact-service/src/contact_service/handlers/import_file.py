@@ -119,10 +119,12 @@ class ImportFiles:
         columns = Columns.of(first[1], await custom_fields.of(tx, "contact"))
         header = list(first[1])
         named = zip(header, columns.names, strict=True)
+        # PostgreSQL has U+0000 in no text.
+        filename = None if filename is None else filename.replace("\x00", "")[:255]
         values = {
             "id": new_id(),
             "digest": digest,
-            "filename": None if filename is None else filename.replace("\x00", "")[:255],
+            "filename": filename,
             "format": kind,
             "on_duplicate": options.on_duplicate,
             "dry_run": options.dry_run,
