@@ -188,6 +188,7 @@ async def ask_everything(on: Any) -> None:
     await imports.rows(on, IMPORT, after=0, limit=500)
     await imports.earlier(on, IMPORT, until=99_999, emails=["p6@example.com"])
     await imports.errors(on, IMPORT, after=0, limit=50)
+    await imports.keys(on, ["Company 7"])
     await imports.sweep(on)
     await imports.forget_rows(on, IMPORT, after=0, until=500)
     await import_queue.claim(on)
@@ -209,7 +210,7 @@ WRITERS = {
         "advance",
         "finish",
     ),
-    *("forget_digest", "put", "keep", "remove", "admit"),
+    *("forget_digest", "put", "keep", "untried", "remove", "admit"),
 }
 
 
