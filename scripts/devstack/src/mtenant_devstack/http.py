@@ -8,11 +8,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 
 from mtenant_devstack.errors import DevstackError
 
 TIMEOUT = 60  # seconds for a service to answer
+NO_CONTENT = 204
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,23 @@ class Http:
         if self.token is not None:
             request.add_header("authorization", f"Bearer {self.token}")
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
-                return Answer(answer.status, answer.read())
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return Answer(refused.code, refused.read())
-        except (OSError, ValueError) as exc:
+            with _opened(request) as answer:
+                return Answer(answer.status, _whole(answer))
+        except (OSError, ValueError, HTTPException) as exc:
             raise DevstackError(f"{method} {path} of {service}: no answer: {exc}") from exc
+
+
+def _opened(request: urllib.request.Request) -> Any:
+    try:
+        return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310 -- as above
+    except urllib.error.HTTPError as refused:
+        return refused
+
+
+def _whole(answer: Any) -> bytes:
+    """Return the body; a service that was killed may have said the beginning of an answer."""
+    body: bytes = answer.read()
+    framed = "content-length" in answer.headers or "transfer-encoding" in answer.headers
+    if not framed and answer.status != NO_CONTENT:
+        raise ValueError("it breaks off")
+    return body
