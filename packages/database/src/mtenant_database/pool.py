@@ -73,6 +73,7 @@ class Pool(AsyncConnectionPool[ACT]):
     - A connection comes back as it went: one whose `search_path` is not what it was when the
       connection was new is closed, counted (`closed_leak`) and logged with the borrower's stack.
       PostgreSQL 18 reports the path by itself; an older server is asked at every tenth return.
+    - `drain()` means the connections, too, that are being made: such a one is lent once at most.
     - A connection that needs no care is lent and taken back in one step, which is not logged.
     - With `leak_threshold`, a connection that is out for longer is logged with the borrower's
       stack, and once more when it comes back.
@@ -229,6 +230,7 @@ class Pool(AsyncConnectionPool[ACT]):
                 self._telemetry.connection_failed()
             raise
         set_record(conn, Record(path))
+        conn._created_at = begun  # so that a drain means those, too, that were on their way
         self.last_failure = None
         if self._telemetry is not None:
             self._telemetry.connection_made(self.name, monotonic() - begun)

@@ -36,6 +36,31 @@ async def test_an_idle_connection_that_died_is_never_lent(
         assert pool.get_stats()["closed_broken"] == 3
 
 
+async def test_a_connection_that_was_being_made_when_the_pool_drained_is_lent_once_at_most(
+    dsn: str, opened: Any
+) -> None:
+    ready, begun = asyncio.Event(), asyncio.Event()
+    ready.set()
+
+    async def configure(conn: Conn) -> None:
+        begun.set()
+        await ready.wait()
+
+    async with opened(Pool, dsn, min_size=1, max_size=2, configure=configure) as pool:
+        first = await pool.getconn()
+        ready.clear()
+        begun.clear()
+        second = asyncio.create_task(pool.getconn())
+        await asyncio.wait_for(begun.wait(), 10)
+        await pool.drain()
+        ready.set()
+        late = await asyncio.wait_for(second, 10)
+        await pool.putconn(late)
+        assert late.closed
+        await pool.putconn(first)
+        assert pool.get_stats()["closed_drain"] == 2
+
+
 async def test_a_connection_that_was_just_used_is_not_asked(
     dsn: str, place: Any, opened: Any
 ) -> None:
