@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import re
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +23,7 @@ from auth_service.app import MIGRATIONS as ACCOUNTS
 from auth_service.domain.refresh_token import GRACE
 from mtenant_chassis import App, AuthSettings, breaker
 from mtenant_chassis.mail import MemoryTransport
-from mtenant_chassis.testing import Place, RecordingEvents, eventually, serving
+from mtenant_chassis.testing import Place, Process, RecordingEvents, eventually, serving
 from mtenant_config import Secret
 from mtenant_events import EventsConfig
 from tenant_service import TenantServiceSettings, worker
@@ -60,56 +55,18 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "POLL", 3600.0)
 
 
-class Process:
-    """A process of auth-service, which can be killed and started again on its port."""
-
-    def __init__(self, place: Place, nats_url: str) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        known = {"tenant-service": {"secrets": [SECRET], "scopes": ["users:manage"]}}
-        self._environ = {
-            **plain,
-            "DATABASE_URL": place.app,
-            "NATS_URL": nats_url,
-            "PORT": self.url.rpartition(":")[2],
-            "LOG_LEVEL": "error",
-            "ENVIRONMENT": "production",
-            "DRAIN_DELAY": "0s",
-            "AUTH_SECRET": "a secret of the tests, of 32 characters or more",
-            "AUTH_CLIENTS": json.dumps(known),
-            "ARGON2_MEMORY": "64KiB",
-            "ARGON2_PASSES": "1",
-            "LOGIN_ADDRESS_ATTEMPTS": "1000000",  # all that is here comes from one address
-        }
-        self._program: subprocess.Popen[bytes] | None = None
-
-    def start(self, **more: str) -> None:
-        self._environ |= more
-        self._program = subprocess.Popen(
-            [sys.executable, "-m", "auth_service"], env=self._environ, stdout=subprocess.DEVNULL
-        )
-
-    async def ready(self) -> None:
-        assert self._program is not None
-        async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(DEADLINE):
-            while True:
-                with suppress(httpx.HTTPError):
-                    if (await client.get(f"{self.url}/ready")).status_code == 200:
-                        return
-                assert self._program.poll() is None, "it ended"
-                await asyncio.sleep(0.02)
-
-    def kill(self) -> None:
-        assert self._program is not None
-        self._program.kill()
-        assert self._program.wait() == -signal.SIGKILL
-
-    def stop(self) -> int:
-        assert self._program is not None
-        self._program.send_signal(signal.SIGTERM)
-        return self._program.wait(timeout=DEADLINE)
+def auth_process(place: Place, nats_url: str) -> Process:
+    known = {"tenant-service": {"secrets": [SECRET], "scopes": ["users:manage"]}}
+    return Process(
+        "auth_service",
+        place,
+        nats_url,
+        AUTH_SECRET="a secret of the tests, of 32 characters or more",
+        AUTH_CLIENTS=json.dumps(known),
+        ARGON2_MEMORY="64KiB",
+        ARGON2_PASSES="1",
+        LOGIN_ADDRESS_ATTEMPTS="1000000",  # all that is here comes from one address
+    )
 
 
 class FromAnywhere(httpx.AsyncBaseTransport):
@@ -370,7 +327,7 @@ async def check(place: Place, nats_url: str, tenant: str, people: list[Person]) 
 async def through_kills(place: Place, nats_url: str, *, kills: int) -> None:
     seed = time.time_ns()
     print(f"the moments of the kills are those of seed {seed}")
-    process = Process(place, nats_url)
+    process = auth_process(place, nats_url)
     try:
         async with world(place, process) as everybody:
             async with asyncio.timeout(DEADLINE + 15 * kills), asyncio.TaskGroup() as group:

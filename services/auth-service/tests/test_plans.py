@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import pkgutil
 import re
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from types import ModuleType
@@ -32,9 +30,9 @@ from auth_service.queries import (
     users,
     verification_tokens,
 )
-from mtenant_chassis.testing import Place
+from mtenant_chassis.testing import Explaining, Place, scans
 from mtenant_config import Secret
-from mtenant_database import Database, DatabaseConfig, Transaction
+from mtenant_database import Database, DatabaseConfig
 
 pytestmark = pytest.mark.anyio
 
@@ -69,43 +67,6 @@ insert into {t}.api_keys (id, user_id, name, digest, scopes, revoked_at)
 vacuum analyze {t}.users, {t}.sessions, {t}.refresh_tokens, {t}.password_reset_tokens,
     {t}.email_verification_tokens, {t}.api_keys
 """
-
-
-@dataclass
-class Explaining:
-    """A transaction whose statements are explained before they are run.
-
-    Attributes:
-        tx: Which one.
-        plans: Of each statement, with its parameters.
-    """
-
-    tx: Transaction
-    plans: list[tuple[str, Any, Any]] = field(default_factory=list)
-
-    def __getattr__(self, name: str) -> Any:
-        verb = getattr(self.tx, name)
-
-        async def run(query: str, params: Any = None, **options: Any) -> Any:
-            found = await self.tx.fetch_value(f"explain (format json) {query}".encode(), params)
-            plan = json.loads(found) if isinstance(found, str) else found
-            self.plans.append((query, params, plan))
-            return await verb(query, params, **options)
-
-        return run
-
-
-def scans(plan: Any) -> Iterator[str]:
-    """Yield the large tables that a plan reads from end to end."""
-    if isinstance(plan, list):
-        for one in plan:
-            yield from scans(one)
-    elif isinstance(plan, dict):
-        if plan.get("Node Type") == "Seq Scan" and plan["Relation Name"] in LARGE:
-            yield plan["Relation Name"]
-        for one in plan.values():
-            if isinstance(one, dict | list):
-                yield from scans(one)
 
 
 def modules() -> list[ModuleType]:
@@ -241,7 +202,7 @@ async def test_no_statement_reads_a_large_table_from_end_to_end(
     assert [
         (found, text, params)
         for text, params, plan in explaining.plans
-        if (found := [*scans(plan)])
+        if (found := [*scans(plan, LARGE)])
     ] == []
 
 

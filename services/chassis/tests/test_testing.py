@@ -7,17 +7,25 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import httpx2 as httpx
 import pytest
 
 from mtenant_chassis.testing import (
+    Explaining,
+    Issuer,
     Place,
+    Process,
     eventually,
     migrate,
     names_above,
     public_names,
+    publishing_keys,
+    scans,
     tables_named,
     typed,
 )
+from mtenant_config import Secret
+from mtenant_database import Database, DatabaseConfig
 
 pytestmark = pytest.mark.anyio
 
@@ -118,3 +126,63 @@ def test_the_tables_of_a_statement_are_those_that_it_does_not_make(
     vars(module).update(_ONE=statement, _MORE={"by": statement}, _LIMIT=5, other="from elsewhere")
 
     assert tables_named(module) == tables
+
+
+async def test_what_is_read_from_end_to_end_is_told(place: Place) -> None:
+    tenant = await place.new_tenant()
+    place.rows(
+        f"set role {place.migrate.owner}; create table tenant_{tenant}.pens (a int primary key)"
+    )
+    place.rows(f"insert into tenant_{tenant}.pens select generate_series(1, 5000)")
+    place.rows(f"analyze tenant_{tenant}.pens")
+    config = DatabaseConfig(url=Secret(place.app), max_retries=0, max_idle_conns=1)
+    async with Database(config) as database, database.tenant(tenant).transaction() as tx:
+        explaining = Explaining(tx)
+        assert explaining.tenant == tenant
+        one = await explaining.fetch_value("select a from pens where a = %s", [7])
+        await explaining.execute(b"delete from pens where a + 1 = 5")
+        left = await tx.fetch_value("select count(*) from pens")
+    assert (one, left) == (7, 4999)
+    found = [(plan.params, [*scans(plan.plan, {"pens"})]) for plan in explaining.plans]
+    assert found == [([7], []), (None, ["pens"])]
+    assert [*scans(explaining.plans[1].plan, {"pencils"})] == []
+
+
+def test_the_key_of_an_issuer_is_found_where_auth_service_has_it() -> None:
+    issuer = Issuer()
+    with publishing_keys(issuer) as url:
+        (key,) = httpx.get(f"{url}/.well-known/jwks.json").json()["keys"]
+    assert (key["kid"], "d" in key) == (issuer.kid, False)
+
+
+SERVICE = """
+import os, signal, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Ready(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(os.environ["STATUS"])))
+HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Ready).serve_forever()
+"""
+
+
+async def test_a_process_is_killed_started_again_and_stopped(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "a_service.py").write_text(SERVICE)
+    (tmp_path / "none.py").write_text("")
+    process = Process("a_service", place, "nats://none", PYTHONPATH=str(tmp_path), STATUS="1")
+    process.start()
+    await process.ready()
+    process.kill()
+    process.start(STATUS="7")
+    await process.ready()
+    assert process.stop() == 7
+    ends = Process("none", place, "nats://none", PYTHONPATH=str(tmp_path))
+    ends.start()
+    with pytest.raises(AssertionError, match="it ended"):
+        await ends.ready()

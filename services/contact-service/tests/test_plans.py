@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
@@ -16,8 +15,9 @@ import pytest
 
 from contact_service.domain.listing import Listing
 from contact_service.queries import companies, contacts, custom_fields, import_queue, imports
+from mtenant_chassis.testing import Explaining, scans
 from mtenant_config import Secret
-from mtenant_database import Database, DatabaseConfig, Transaction, Verbs
+from mtenant_database import Database, DatabaseConfig, Verbs
 
 pytestmark = pytest.mark.anyio
 
@@ -54,48 +54,6 @@ insert into shared.contact_import_queue (id, tenant, due_at)
 analyze {t}.companies; analyze {t}.contacts; analyze {t}.imports; analyze {t}.import_rows;
 analyze shared.contact_import_queue;
 """
-
-
-@dataclass
-class Explaining:
-    """A transaction whose statements are explained before they are run.
-
-    Attributes:
-        tx: Which one.
-        plans: Of each statement.
-    """
-
-    tx: Transaction
-    plans: list[tuple[str, Any]] = field(default_factory=list)
-
-    @property
-    def tenant(self) -> str | None:
-        return self.tx.tenant
-
-    def __getattr__(self, name: str) -> Any:
-        verb = getattr(self.tx, name)
-
-        async def run(query: Any, params: Any = None, **options: Any) -> Any:
-            text = query.decode() if isinstance(query, bytes) else query
-            if not text.startswith("select set_config"):
-                found = await self.tx.fetch_value(f"explain (format json) {text}".encode(), params)
-                self.plans.append((text, json.loads(found) if isinstance(found, str) else found))
-            return await verb(query, params, **options)
-
-        return run
-
-
-def scans(plan: Any) -> Iterator[str]:
-    """Yield the large tables that a plan reads from end to end."""
-    if isinstance(plan, list):
-        for one in plan:
-            yield from scans(one)
-    elif isinstance(plan, dict):
-        if plan.get("Node Type") == "Seq Scan" and plan["Relation Name"] in LARGE:
-            yield plan["Relation Name"]
-        for one in plan.values():
-            if isinstance(one, dict | list):
-                yield from scans(one)
 
 
 def md5(text: str) -> UUID:
@@ -267,7 +225,9 @@ async def test_no_statement_reads_a_large_table_from_end_to_end(
     assert len(explaining.plans) > 150
     assert isinstance(explaining.tx, Verbs)
     read = [
-        f"{set(scans(plan))} {text[-300:]}" for text, plan in explaining.plans if [*scans(plan)]
+        f"{set(scans(plan, LARGE))} {text[-300:]}"
+        for text, _, plan in explaining.plans
+        if [*scans(plan, LARGE)]
     ]
     if read:
         pytest.fail("\n".join(read))

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import httpx2 as httpx
 import nats
 import pytest
 
 from contact_service import MIGRATIONS
-from mtenant_chassis.testing import Issuer, Place
+from mtenant_chassis.testing import Issuer, Place, Process, publishing_keys
 from mtenant_events import EventsConfig
 
 pytestmark = pytest.mark.anyio
@@ -46,75 +37,8 @@ def issuer() -> Issuer:
 
 @pytest.fixture
 def auth_url(issuer: Issuer) -> Iterator[str]:
-    """A server that publishes the keys of the tests, as auth-service does."""
-    keys = {**issuer.key.as_dict(private=False), "kid": issuer.kid, "use": "sig", "alg": "EdDSA"}
-    body = json.dumps({"keys": [keys]}).encode()
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
-
-
-class Process:
-    """A process of the service, which can be killed and started again on its port."""
-
-    def __init__(self, place: Place, auth_url: str, nats_url: str) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port: int = taken.getsockname()[1]
-        plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        self._environ = {
-            **plain,
-            "DATABASE_URL": place.app,
-            "NATS_URL": nats_url,
-            "AUTH_SERVICE_URL": auth_url,
-            "SERVICE_CLIENT_SECRET": "s3cr3t",
-            "PORT": str(self.port),
-            "LOG_LEVEL": "error",
-            "ENVIRONMENT": "production",
-            "DRAIN_DELAY": "0s",
-        }
-        self._program: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._program = subprocess.Popen(
-            [sys.executable, "-m", "contact_service"], env=self._environ, stdout=subprocess.DEVNULL
-        )
-
-    async def ready(self) -> None:
-        assert self._program is not None
-        async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(DEADLINE):
-            while True:
-                with suppress(httpx.HTTPError):
-                    answer = await client.get(f"http://127.0.0.1:{self.port}/ready")
-                    if answer.status_code == 200:
-                        return
-                assert self._program.poll() is None, "it ended"
-                await asyncio.sleep(0.02)
-
-    def kill(self) -> None:
-        assert self._program is not None
-        self._program.kill()
-        assert self._program.wait() == -signal.SIGKILL
-
-    def stop(self) -> int:
-        assert self._program is not None
-        self._program.send_signal(signal.SIGTERM)
-        return self._program.wait(timeout=DEADLINE)
+    with publishing_keys(issuer) as url:
+        yield url
 
 
 class Makers:
@@ -210,12 +134,18 @@ async def make_through_kills(
     seed = time.time_ns()
     print(f"the moments of the kills are those of seed {seed}")
     tenant = await place.new_tenant()
-    process = Process(place, auth_url, nats_url)
+    process = Process(
+        "contact_service",
+        place,
+        nats_url,
+        AUTH_SERVICE_URL=auth_url,
+        SERVICE_CLIENT_SECRET="s3cr3t",
+    )
     process.start()
     try:
         async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
             await process.ready()
-            url = f"http://127.0.0.1:{process.port}/api/contacts"
+            url = f"{process.url}/api/contacts"
             headers = issuer.bearer(tenant, "member", expires=time.time() + 600)
             makers = Makers(client, url, headers)
             async with asyncio.timeout(DEADLINE + 10 * kills), asyncio.TaskGroup() as group:

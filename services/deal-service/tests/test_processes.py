@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 
-from mtenant_chassis.testing import Issuer, Place
+from mtenant_chassis.testing import Issuer, Place, Process, publishing_keys
 from mtenant_config import Secret
 from mtenant_events import Event, EventBus, EventsConfig, Subscriptions
 
@@ -31,76 +23,8 @@ DEADLINE = 60.0
 
 @pytest.fixture
 def auth_url(issuer: Issuer) -> Iterator[str]:
-    """A server that publishes the keys of the tests, as auth-service does."""
-    keys = {**issuer.key.as_dict(private=False), "kid": issuer.kid, "use": "sig", "alg": "EdDSA"}
-    body = json.dumps({"keys": [keys]}).encode()
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
-
-
-class Process:
-    """A process of the service, which can be killed and started again on its port."""
-
-    def __init__(self, place: Place, auth_url: str, nats_url: str) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port: int = taken.getsockname()[1]
-        plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        self._environ = {
-            **plain,
-            "DATABASE_URL": place.app,
-            "NATS_URL": nats_url,
-            "AUTH_SERVICE_URL": auth_url,
-            "CONTACT_SERVICE_URL": "http://127.0.0.1:1",
-            "SERVICE_CLIENT_SECRET": "s3cr3t",
-            "PORT": str(self.port),
-            "LOG_LEVEL": "error",
-            "ENVIRONMENT": "production",
-            "DRAIN_DELAY": "0s",
-        }
-        self._program: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._program = subprocess.Popen(
-            [sys.executable, "-m", "deal_service"], env=self._environ, stdout=subprocess.DEVNULL
-        )
-
-    def ready(self) -> None:
-        assert self._program is not None
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            with suppress(httpx.HTTPError):
-                if httpx.get(f"http://127.0.0.1:{self.port}/ready").status_code == 200:
-                    return
-            assert self._program.poll() is None, "it ended"
-            assert time.monotonic() < deadline, "it is not ready in time"
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        assert self._program is not None
-        self._program.kill()
-        self._program.wait()
-
-    def stop(self) -> int:
-        assert self._program is not None
-        self._program.send_signal(signal.SIGTERM)
-        return self._program.wait(timeout=DEADLINE)
+    with publishing_keys(issuer) as url:
+        yield url
 
 
 class Closer:
@@ -122,7 +46,7 @@ class Closer:
     async def _ask(self, n: int, method: str, path: str, body: Any, **more: str) -> httpx.Response:
         headers = {**self._member, **more}
         for turn in range(1000):
-            url = f"http://127.0.0.1:{self._processes[(n + turn) % 2].port}{path}"
+            url = self._processes[(n + turn) % 2].url + path
             with suppress(httpx.HTTPError):
                 answer = await self._client.request(method, url, json=body, headers=headers)
                 if answer.status_code in {200, 201}:
@@ -145,7 +69,7 @@ async def kill_and_close(closer: Closer, processes: list[Process], deals: int, k
             victim.start()
         await work
     for one in processes:
-        await asyncio.to_thread(one.ready)
+        await one.ready()
 
 
 async def through_kills(
@@ -161,12 +85,17 @@ async def through_kills(
         if event.tenant == tenant:
             seen[event.type, event.data["deal_id"]] += 1
 
-    processes = [Process(place, auth_url, nats_url) for _ in range(2)]
+    environ = {
+        "AUTH_SERVICE_URL": auth_url,
+        "CONTACT_SERVICE_URL": "http://127.0.0.1:1",
+        "SERVICE_CLIENT_SECRET": "s3cr3t",
+    }
+    processes = [Process("deal_service", place, nats_url, **environ) for _ in range(2)]
     for one in processes:
         one.start()
     try:
         for one in processes:
-            await asyncio.to_thread(one.ready)
+            await one.ready()
         async with (
             EventBus.connect(EventsConfig(url=Secret(nats_url), source="/watcher")) as bus,
             httpx.AsyncClient(timeout=5, trust_env=False) as client,

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import pkgutil
 import re
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from types import ModuleType
@@ -22,9 +20,9 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from mtenant_chassis.testing import Place
+from mtenant_chassis.testing import Explaining, Place, Plan, scans
 from mtenant_config import Secret
-from mtenant_database import Database, DatabaseConfig, Transaction
+from mtenant_database import Database, DatabaseConfig
 from tenant_service import MIGRATIONS, queries
 from tenant_service.domain.invitation import Status
 from tenant_service.domain.registration import Application, Owner
@@ -81,47 +79,6 @@ insert into tenant_{tenant}.user_preferences (user_id)
 vacuum analyze shared.tenants, shared.organizations, shared.subdomains, shared.registrations,
     shared.removals, shared.invitations, tenant_{tenant}.user_preferences
 """
-
-
-@dataclass
-class Explaining:
-    """A transaction whose statements are explained before they are run.
-
-    Attributes:
-        tx: Which one.
-        plans: Of each statement, with its parameters.
-    """
-
-    tx: Transaction
-    plans: list[tuple[str, Any, Any]] = field(default_factory=list)
-
-    @property
-    def tenant(self) -> str | None:
-        return self.tx.tenant
-
-    def __getattr__(self, name: str) -> Any:
-        verb = getattr(self.tx, name)
-
-        async def run(query: str, params: Any = None, **options: Any) -> Any:
-            found = await self.tx.fetch_value(f"explain (format json) {query}".encode(), params)
-            plan = json.loads(found) if isinstance(found, str) else found
-            self.plans.append((query, params, plan))
-            return await verb(query, params, **options)
-
-        return run
-
-
-def scans(plan: Any) -> Iterator[str]:
-    """Yield the large tables that a plan reads from end to end."""
-    if isinstance(plan, list):
-        for one in plan:
-            yield from scans(one)
-    elif isinstance(plan, dict):
-        if plan.get("Node Type") == "Seq Scan" and plan["Relation Name"] in LARGE:
-            yield plan["Relation Name"]
-        for one in plan.values():
-            if isinstance(one, dict | list):
-                yield from scans(one)
 
 
 def modules() -> list[ModuleType]:
@@ -263,7 +220,7 @@ async def test_no_statement_reads_a_large_table_from_end_to_end(
     for name, (module, function) in functions().items():
         monkeypatch.setattr(module, function.__name__, _noting(function, name, called))
 
-    plans: list[tuple[str, Any, Any]] = []
+    plans: list[Plan] = []
     async with of_tenant.transaction() as tx:
         await ask_about_invitations(Explaining(tx, plans))
         await ask_about_the_organization(Explaining(tx, plans))
@@ -276,7 +233,9 @@ async def test_no_statement_reads_a_large_table_from_end_to_end(
     names = {text: _name_of(text, known) for text, _, _ in plans}
     assert known.keys() == set(names.values())
     read = [
-        (names[text], params, found) for text, params, plan in plans if (found := [*scans(plan)])
+        (names[text], params, found)
+        for text, params, plan in plans
+        if (found := [*scans(plan, LARGE)])
     ]
     assert [one for one in read if one[0] not in SCANS] == []
     assert SCANS.keys() == {name for name, _, _ in read}

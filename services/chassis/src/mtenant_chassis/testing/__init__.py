@@ -24,16 +24,21 @@ from mtenant_chassis.testing.network import Network
 from mtenant_chassis.testing.operation import ABSENT, Operation, operations
 from mtenant_chassis.testing.package import names_above, public_names
 from mtenant_chassis.testing.place import Place
+from mtenant_chassis.testing.plans import Explaining, Plan, scans
+from mtenant_chassis.testing.process import Process, publishing_keys
 from mtenant_chassis.testing.running import running, serving
 from mtenant_chassis.testing.statements import tables_named
 
 __all__ = [
     "ABSENT",
+    "Explaining",
     "Issuer",
     "Matrix",
     "Network",
     "Operation",
     "Place",
+    "Plan",
+    "Process",
     "RecordingEvents",
     "RecordingOutbox",
     "Seen",
@@ -44,7 +49,9 @@ __all__ = [
     "names_above",
     "operations",
     "public_names",
+    "publishing_keys",
     "running",
+    "scans",
     "seen",
     "serving",
     "shared_tables_that_return",
