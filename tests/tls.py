@@ -91,11 +91,8 @@ async def nats(here: Reader, back: Writer, there: Reader) -> None:
     await back.drain()
 
 
-async def redis(here: Reader, back: Writer, there: Reader) -> None:
-    """Say nothing: TLS comes first."""
-
-
-GREETINGS: dict[str, Greeting] = {"postgres": postgres, "nats": nats, "redis": redis}
+# With Redis TLS comes first.
+GREETINGS: dict[str, Greeting | None] = {"postgres": postgres, "nats": nats, "redis": None}
 
 
 async def serve(folder: Path, targets: Mapping[str, int]) -> None:
@@ -103,21 +100,25 @@ async def serve(folder: Path, targets: Mapping[str, int]) -> None:
     context = make_authority(folder)
     ports = {}
     for kind, target in targets.items():
-        take = partial(_pass_on, context, GREETINGS[kind], target)
-        server = await asyncio.start_server(take, LOOPBACK, 0)
+        greet = GREETINGS[kind]
+        take = partial(_pass_on, context, greet, target)
+        # What a client says before `start_tls` is lost to it; one that is greeted waits for that.
+        first = context if greet is None else None
+        server = await asyncio.start_server(take, LOOPBACK, 0, ssl=first)
         ports[kind] = server.sockets[0].getsockname()[1]
     print(json.dumps(ports), flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
 async def _pass_on(
-    context: ssl.SSLContext, greet: Greeting, target: int, here: Reader, back: Writer
+    context: ssl.SSLContext, greet: Greeting | None, target: int, here: Reader, back: Writer
 ) -> None:
     with contextlib.closing(back), contextlib.suppress(OSError, asyncio.IncompleteReadError):
         there, on = await asyncio.open_connection(LOOPBACK, target)
         with contextlib.closing(on):
-            await greet(here, back, there)
-            await back.start_tls(context)
+            if greet is not None:
+                await greet(here, back, there)
+                await back.start_tls(context)
             pumps = [asyncio.create_task(_pump(here, on)), asyncio.create_task(_pump(there, back))]
             # TLS has no end of one direction: who hangs up hangs up both.
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
