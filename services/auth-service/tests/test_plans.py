@@ -119,6 +119,7 @@ async def ask_about_users(on: Any) -> None:
         {**nothing, "role": "owner", "status": "active"},
     ]
     for filters in asked:
+        await users.count(on, **filters)
         for after in (None, (datetime(2026, 1, 1, 0, 5, tzinfo=UTC), USER)):
             await users.page(on, **filters, after=after, limit=51)
     await users.active_owners(on)

@@ -94,7 +94,8 @@ async def list_notes(tenant: Tenant, page: PageQuery) -> Page[Note]:
         {"at": at, "id": last, "limit": page.limit + 1},
         row=Note,
     )
-    return page.of(rows, key=lambda note: (note.created_at, note.id))
+    total = await page.total(lambda: tenant.fetch_value("select count(*) from notes"))
+    return page.of(rows, key=lambda note: (note.created_at, note.id), total=total)
 
 
 @router.patch("/{note_id}", dependencies=[requires("notes:write")])

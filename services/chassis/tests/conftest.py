@@ -124,7 +124,9 @@ def notes_router() -> Router:
             {"like": like, "at": at, "id": last, "limit": page.limit + 1},
             row=Note,
         )
-        return page.of(rows, key=lambda note: (note.created_at, note.id))
+        count = "select count(*) from notes where %(like)s::text is null or title like %(like)s"
+        total = await page.total(lambda: tenant.fetch_value(count, {"like": like}))
+        return page.of(rows, key=lambda note: (note.created_at, note.id), total=total)
 
     @router.post("", status_code=201, dependencies=[requires("notes:write"), idempotent()])
     async def create(note: NewNote, tx: Tx, audit: Audit, response: Response) -> Note:

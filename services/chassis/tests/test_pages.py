@@ -101,6 +101,85 @@ async def test_a_cursor_of_another_tenant_shows_only_the_own_rows(
     assert other not in ours.text
 
 
+async def test_the_items_of_all_pages_are_counted_when_that_is_asked_for(
+    notes_app: Any, place: Place, issuer: Issuer, acme: str
+) -> None:
+    place.rows(
+        f"insert into tenant_{acme}.notes (id, title)"
+        " select gen_random_uuid(), 'n' || n from generate_series(1, 12) n"
+    )
+    async with running(notes_app()) as client:
+        member = issuer.bearer(acme, "member")
+        unasked = await client.get("/api/notes?limit=2", headers=member)
+        url: str | None = "/api/notes?limit=2&like=n1%25&include_total=true"
+        totals = []
+        while url:
+            answer = await client.get(url, headers=member)
+            totals.append(answer.json()["total"])
+            url = answer.links.get("next", {}).get("url")
+
+    assert unasked.json()["total"] is None
+    assert totals == [4, 4]
+
+
+async def test_a_list_answers_with_the_members_that_are_asked_for(
+    notes_app: Any, place: Place, issuer: Issuer, acme: str
+) -> None:
+    place.rows(
+        f"insert into tenant_{acme}.notes (id, title)"
+        " select gen_random_uuid(), 'n' || n from generate_series(1, 3) n"
+    )
+    async with running(notes_app()) as client:
+        member = issuer.bearer(acme, "member")
+        first = await client.get("/api/notes?limit=2&fields=title,version", headers=member)
+        rest = await client.get(first.links["next"]["url"], headers=member)
+        again = await client.get("/api/notes?fields=title&fields=version", headers=member)
+
+    assert first.json()["items"] == [{"title": f"n{n}", "version": 1} for n in (3, 2)]
+    assert first.json()["next_cursor"] is not None
+    assert rest.json() == {
+        "items": [{"title": "n1", "version": 1}],
+        "next_cursor": None,
+        "total": None,
+    }
+    assert again.json()["items"] == first.json()["items"] + rest.json()["items"]
+
+
+@pytest.mark.parametrize("fields", ["", "titel", "title,", "title, version", "items", "title\n"])
+async def test_members_that_items_do_not_have_are_refused_by_the_names_of_those_they_have(
+    notes_app: Any, issuer: Issuer, acme: str, fields: str
+) -> None:
+    async with running(notes_app()) as client:
+        answer = await client.get(
+            "/api/notes", params={"fields": fields}, headers=issuer.bearer(acme, "member")
+        )
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "FIELDS_INVALID")
+    assert "id, title, version, created_at" in answer.json()["detail"]
+
+
+def test_openapi_says_which_members_there_are_and_that_some_may_be_left_out(notes_app: Any) -> None:
+    document = notes_app().openapi()
+    operation = document["paths"]["/api/notes"]["get"]
+    parameter = next(one for one in operation["parameters"] if one["name"] == "fields")
+    schemas = document["components"]["schemas"]
+    answers = operation["responses"]["200"]["content"]["application/json"]["schema"]["anyOf"]
+    whole, some = (schemas[one["$ref"].rpartition("/")[2]] for one in answers)
+    item, part = (
+        schemas[one["properties"]["items"]["items"]["$ref"].rpartition("/")[2]]
+        for one in (whole, some)
+    )
+
+    assert parameter["schema"]["items"]["enum"] == ["id", "title", "version", "created_at"]
+    assert parameter["explode"] is False
+    assert "required" in item
+    assert "required" not in part
+    assert item["properties"] == part["properties"]
+    assert "fields" not in {
+        one["name"] for one in document["paths"]["/api/notes/{note_id}"]["get"]["parameters"]
+    }
+
+
 @given(
     st.tuples(
         st.datetimes(timezones=st.just(UTC)),
@@ -138,7 +217,7 @@ def test_a_cursor_with_other_members_is_refused(document: Any) -> None:
 def test_a_page_of_nobody_knows_what_is_a_fault_of_the_program() -> None:
     request = PageRequest(Request({"type": "http"}), Response(), 10, None)
     with pytest.raises(RuntimeError, match=r"page\.after"):
-        request.of([], key=lambda row: ())
+        request.of([], key=lambda row: (), total=None)
 
 
 def test_a_key_that_has_no_order_is_a_fault_of_the_program() -> None:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from communication_service.queries import activity, email, schedule, task, template
-from mtenant_chassis.pages import write_cursor
+from mtenant_chassis.pages import WHOLE, write_cursor
 from mtenant_chassis.testing import Place
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +124,10 @@ PLANS: list[tuple[str, Any]] = [
     (task._LIST, filters(TASKS, status="done")),
     (task._LIST, filters(TASKS, assignee_id="u7", status="open")),
     (task._LIST, filters(TASKS, due_before="2026-01-02T00:00:00Z")),
+    *(
+        (task._COUNT, filters(TASKS, **which, limit=None))
+        for which in ({"status": "open"}, {"deal_id": ID})
+    ),
     (task._BY_ID, [ID]),
     *(
         (email._LIST, filters(EMAILS, **{name: ID}))
@@ -132,10 +136,13 @@ PLANS: list[tuple[str, Any]] = [
     *((email._LIST, filters(EMAILS, status=status)) for status in ("sent", "failed", "scheduled")),
     (email._LIST, filters(EMAILS)),
     (email._LIST, filters(EMAILS, **PAGE)),
+    (email._COUNT, filters(EMAILS, contact_id=ID, limit=None)),
+    (email._COUNT, filters(EMAILS, status="failed", limit=None)),
     (email._BY_ID, [ID]),
     (email._LINK, [ID, 0]),
     (email._LINKS, [ID]),
     (email._TRACKS, {"email": ID, **NOTHING}),
+    (email._COUNT_TRACKS, {"email": ID, **WHOLE}),
     (email._IS_SUPPRESSED, ["a7@example.com"]),
     (
         email._FIGURES,
@@ -151,12 +158,17 @@ PLANS: list[tuple[str, Any]] = [
     (activity._LIST, filters(["kind"], **PAGE)),
     (activity._TIMELINE, filters(["kind"], entity="contact", entity_id=ID)),
     (activity._TIMELINE, filters(["kind"], entity="deal", entity_id=ID, kind="note", **PAGE)),
+    (activity._COUNT, filters(["kind"], kind="meeting", limit=None)),
+    (activity._COUNT_TIMELINE, filters(["kind"], entity="contact", entity_id=ID, limit=None)),
     (activity._BY_ID, [ID]),
     (schedule._DUE, [50]),
     (schedule._CLAIM, [ID]),
 ]
 # Of a few rows in any tenant.
-SMALL = {template._BY_ID, template._BY_KEY, template._LIST, template._VERSIONS, template._VERSION}
+SMALL = {
+    *(template._BY_ID, template._BY_KEY, template._LIST, template._COUNT),
+    *(template._VERSIONS, template._COUNT_VERSIONS, template._VERSION),
+}
 # Explained with the rest of what they read in the same way.
 SAME = {template._LOCK, schedule._ADMIT}
 

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import pytest
 
+from mtenant_chassis.testing import read_list
+
 pytestmark = pytest.mark.anyio
 
 SOON = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -96,20 +98,16 @@ async def test_a_list_is_in_the_order_in_which_tasks_are_due(
     for day in days:
         due = None if day is None else f"2026-03-0{day}T00:00:00Z"
         made.append(await add(client, member, due_at=due, contact_id=contact if day else None))
-    url, seen = "/api/tasks?limit=2&status=open", []
-    while url:
-        page = await client.get(url, headers=member)
-        seen += page.json()["items"]
-        url = page.links.get("next", {}).get("url")
+
+    async def tasks(**query: Any) -> list[dict[str, Any]]:
+        return await read_list(client, "/api/tasks", member, **query)
+
+    seen = await tasks(status="open")
     assert [one["due_at"] and int(one["due_at"][9]) for one in seen] == [1, 2, 3, None, None]
-    early = await client.get("/api/tasks?due_before=2026-03-02T12:00:00Z", headers=member)
-    assert len(early.json()["items"]) == 2
-    ours = await client.get(f"/api/tasks?contact_id={contact}", headers=member)
-    assert len(ours.json()["items"]) == 3
-    nobodys = await client.get("/api/tasks?assignee_id=u9", headers=member)
-    assert nobodys.json()["items"] == []
-    done = await client.get("/api/tasks?status=done", headers=member)
-    assert done.json()["items"] == []
+    assert len(await tasks(due_before="2026-03-02T12:00:00Z")) == 2
+    assert len(await tasks(contact_id=contact)) == 3
+    assert await tasks(assignee_id="u9") == []
+    assert await tasks(status="done") == []
 
 
 async def test_of_twenty_who_change_what_they_read_one_gets_through(

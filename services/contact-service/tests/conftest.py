@@ -14,7 +14,7 @@ import pytest
 
 from contact_service import MIGRATIONS, ContactServiceSettings, create
 from mtenant_chassis import App
-from mtenant_chassis.testing import Issuer, Place, RecordingEvents, eventually, running
+from mtenant_chassis.testing import Issuer, Place, RecordingEvents, eventually, read_list, running
 from mtenant_config import Secret
 
 
@@ -142,15 +142,12 @@ class Client:
 
     async def contacts(self, **params: Any) -> list[dict[str, Any]]:
         """List all contacts, page by page."""
-        found: list[dict[str, Any]] = []
-        cursor: dict[str, Any] = {}
-        while True:
-            answer = await self.get("/api/contacts", params={"limit": 200, **params, **cursor})
-            assert answer.status_code == 200, answer.text
-            found += answer.json()["items"]
-            if (following := answer.json()["next_cursor"]) is None:
-                return found
-            cursor = {"cursor": following}
+        return await self.listed("/api/contacts", **{"limit": 200, **params})
+
+    async def listed(self, path: str, **params: Any) -> list[dict[str, Any]]:
+        """Read a list page by page."""
+        headers = self.issuer.bearer(self.tenant, self.role)
+        return await read_list(self.http, path, headers, **params)
 
     def told(self, name: str | None = None) -> list[Any]:
         """Return the events of this tenant, of a class or all."""

@@ -23,6 +23,18 @@ pytestmark = pytest.mark.anyio
 
 LARGE = {"contacts", "companies", "imports", "import_rows", "contact_import_queue"}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+# What may read all of a large table, and why.
+_ALL_OF_IT = "counts all rows, or nearly all, and the table is the shortest way"
+SCANS = {
+    "select count(*) from contacts where deleted_at is null": _ALL_OF_IT,
+    "select count(*) from contacts where deleted_at is null"
+    " and updated_at >= %(updated_after)s": _ALL_OF_IT,
+    "select count(*) from companies where deleted_at is null": _ALL_OF_IT,
+    "select count(*) from companies where deleted_at is null"
+    " and updated_at >= %(updated_after)s": _ALL_OF_IT,
+    imports._COUNT: _ALL_OF_IT,
+}
 SEED = """
 insert into {t}.companies (id, name, domain, owner_id, parent_id, search, custom, created_at)
     select md5('company' || n)::uuid, 'Company ' || n, 'c' || n || '.example.com', 'owner' || n % 50,
@@ -107,6 +119,12 @@ async def lists(
                 await ask(on, asked, after=AFTER[name], limit=51)
 
 
+async def counts(ask: Callable[..., Awaitable[Any]], on: Any, bases: list[Listing]) -> None:
+    """Ask how many there are of every filter."""
+    for base in bases:
+        await ask(on, base)
+
+
 async def ask_everything(on: Any) -> None:
     """Call every function that reads."""
     orders = ("created_at", "updated_at", "name")
@@ -116,6 +134,7 @@ async def ask_everything(on: Any) -> None:
     for lock in (False, True):
         await contacts.known(on, [CONTACT], ["p8@example.com"], lock=lock)
     await lists(contacts.page, on, [*BASES, *OF_CONTACTS], orders)
+    await counts(contacts.count, on, [*BASES, *OF_CONTACTS])
     await lists(contacts.export, on, [*BASES, *OF_CONTACTS], ("created_at",))
     await contacts.candidates(on, VALUES)
     await companies.get(on, COMPANY)
@@ -123,6 +142,7 @@ async def ask_everything(on: Any) -> None:
     await companies.lock_out(on, COMPANY)
     await companies.hold(on, [COMPANY])
     await lists(companies.page, on, [*BASES, *OF_COMPANIES], orders)
+    await counts(companies.count, on, [*BASES, *OF_COMPANIES])
     await companies.named(on, ["company 7", "Company 8"])
     await companies.names_of(on, [COMPANY])
     await companies.is_in_use(on, COMPANY)
@@ -143,6 +163,7 @@ async def ask_everything(on: Any) -> None:
     await imports.by_digest(on, b"7")
     await imports.newest_first(on, after=None, limit=51)
     await imports.newest_first(on, after=(NOW.replace(minute=5), IMPORT), limit=51)
+    await imports.count(on)
     await imports.rows(on, IMPORT, after=0, limit=500)
     await imports.earlier(on, IMPORT, until=99_999, emails=["p6@example.com"])
     await imports.errors(on, IMPORT, after=0, limit=50)
@@ -227,7 +248,7 @@ async def test_no_statement_reads_a_large_table_from_end_to_end(
     read = [
         f"{set(scans(plan, LARGE))} {text[-300:]}"
         for text, _, plan in explaining.plans
-        if [*scans(plan, LARGE)]
+        if [*scans(plan, LARGE)] and text not in SCANS
     ]
     if read:
         pytest.fail("\n".join(read))

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 import deal_service
+from mtenant_chassis.pages import WHOLE
 from mtenant_chassis.testing import Place
 
 LARGE = {"deals", "deal_visits", "deal_contacts", "merged_contacts"}
@@ -154,6 +155,9 @@ def cases(known: dict[str, Any]) -> dict[str, list[Any]]:
     one = [known["deal"]]
     return {
         **lists,
+        "deals._COUNT": [
+            {**one, "limit": None} for one in lists["deals._LIST[-created_at]"] if not one["at"]
+        ],
         "analytics._AGED": [{**each, "ages": [0, 31, 61, 91]} for each in periods],
         "analytics._CLOSED": periods,
         "analytics._CREATED": periods,
@@ -189,6 +193,7 @@ def cases(known: dict[str, Any]) -> dict[str, list[Any]]:
         "pipelines._NAME_TAKEN": [["x", uuid4()]],
         "pipelines._STAGES": [[[known["pipeline"]]]],
         "pipelines._STAGE_IN_USE": [[uuid4()]],
+        "visits._COUNT": [{"deal_id": known["deal"], **WHOLE}],
         "visits._OF_DEAL": [
             {"deal_id": known["deal"], "at": None, "id": None, "limit": 51},
             {"deal_id": known["deal"], "at": some, "id": uuid4(), "limit": 51},

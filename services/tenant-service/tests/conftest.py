@@ -106,7 +106,9 @@ class AuthService:
         if request.method == "GET":
             email = request.url.params.get("email")
             found = [one for one in self.of(tenant) if email in {None, one["email"]}]
-            return httpx.Response(200, json={"items": found, "next_cursor": self.next_cursor})
+            total = len(found) if request.url.params.get("include_total") == "true" else None
+            page = {"items": found, "next_cursor": self.next_cursor, "total": total}
+            return httpx.Response(200, json=page)
         if parts[1:] == ["role"]:
             self.users[tenant, parts[0]]["role"] = body["role"]
             return httpx.Response(200, json=self.users[tenant, parts[0]])

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from mtenant_chassis.auth.access import requires
-from mtenant_chassis.pages import Page, PageQuery
+from mtenant_chassis.pages import WHOLE, Page, PageQuery, counted
 from mtenant_chassis.parameters import given
 from mtenant_chassis.route import Router
 from mtenant_chassis.tenancy import Tenant
@@ -44,6 +44,7 @@ _LIST: Final = (
     " and (%(at)s::timestamptz is null or (at, id) < (%(at)s, %(id)s::uuid))"
     " order by at desc, id desc limit %(limit)s"
 )
+_COUNT: Final = counted(_LIST)
 
 
 class AuditEntry(BaseModel):
@@ -159,6 +160,10 @@ Audit = Annotated[AuditTrail, given(audit_of)]
 """The request's trail, as a parameter of a route."""
 
 
+async def _count(tenant: Tenant, which: Mapping[str, Any]) -> int:
+    return int(await tenant.fetch_value(_COUNT, {**which, **WHOLE}))
+
+
 def audit_router(path: str) -> Router:
     """Return the route that lists a service's entries, newest first; for those who may `audit:manage`.
 
@@ -178,16 +183,11 @@ def audit_router(path: str) -> Router:
         """List what was done, newest first."""
         service = request.app.state.chassis.settings.service
         at, last = page.after(datetime, UUID, of=("at, id", entity, entity_id)) or (None, None)
-        params = {
-            "service": service,
-            "entity": entity,
-            "entity_id": entity_id,
-            "at": at,
-            "id": last,
-            "limit": page.limit + 1,
-        }
-        rows = await tenant.fetch_all(_LIST, params, row=dict)
+        which = {"service": service, "entity": entity, "entity_id": entity_id}
+        begin = {"at": at, "id": last, "limit": page.limit + 1}
+        rows = await tenant.fetch_all(_LIST, which | begin, row=dict)
         found = [AuditEntry(**row) for row in rows]
-        return page.of(found, key=lambda one: (one.at, one.id))
+        total = await page.total(lambda: _count(tenant, which))
+        return page.of(found, key=lambda one: (one.at, one.id), total=total)
 
     return router

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from mtenant_chassis import etag
+from mtenant_chassis import etag, fieldset
 from mtenant_chassis.auth.access import Access
 from mtenant_errors.table import BY_STATUS
 
@@ -48,6 +48,7 @@ PROBLEM: Final[dict[str, Any]] = {
     },
 }
 
+_SCHEMAS: Final = "#/components/schemas/"
 _ALWAYS: Final = (400, 429, 500, 503, 504)
 _READS: Final = frozenset({"GET", "HEAD"})
 
@@ -121,7 +122,33 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         for operation in item.values():
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _without_null(parameter["schema"])
+                if parameter["name"] == fieldset.PARAMETER:
+                    _answer_in_part(operation, components["schemas"])
     return document
+
+
+def _answer_in_part(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    content = operation["responses"]["200"]["content"]["application/json"]
+    whole = content["schema"]
+    if "$ref" not in whole:  # it is complete: the framework keeps a document that was made
+        return
+    page = whole["$ref"].removeprefix(_SCHEMAS)
+    item = schemas[page]["properties"]["items"]["items"]["$ref"].removeprefix(_SCHEMAS)
+    part = f"{item}Part"
+    schemas[part] = {
+        **{name: value for name, value in schemas[item].items() if name != "required"},
+        "title": part,
+        "description": f"The members of {item} that `fields` names.",
+    }
+    members = schemas[page]["properties"]
+    items = {**members["items"], "items": {"$ref": _SCHEMAS + part}}
+    of_parts = f"{page}Part"
+    schemas[of_parts] = {
+        **schemas[page],
+        "title": of_parts,
+        "properties": {**members, "items": items},
+    }
+    content["schema"] = {"anyOf": [whole, {"$ref": _SCHEMAS + of_parts}]}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

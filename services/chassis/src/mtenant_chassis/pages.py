@@ -9,7 +9,8 @@ used as parameters of the tenant's own query.
 async def list_contacts(tenant: Tenant, page: PageQuery, response: Response, status: str | None = None) -> Page[Contact]:
     after = page.after(datetime, UUID, of=("created_at desc, id desc", status))
     rows = await queries.contacts(tenant, status, after=after, limit=page.limit + 1)
-    return page.of(rows, key=lambda row: (row.created_at, row.id))
+    total = await page.total(lambda: queries.count(tenant, status))
+    return page.of(rows, key=lambda row: (row.created_at, row.id), total=total)
 ```
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -53,11 +54,15 @@ class Page(BaseModel, Generic[T]):
     Attributes:
         items: The items.
         next_cursor: What to ask for next; None at the end.
+        total: How many items all pages have together; None unless the request wants to know.
     """
 
     items: list[T]
     next_cursor: str | None = Field(
         default=None, description="pass it as `cursor`; null at the end"
+    )
+    total: int | None = Field(
+        default=None, description="items of all pages; null without `include_total`"
     )
 
 
@@ -67,13 +72,21 @@ class PageRequest:
     Attributes:
         limit: How many items at most. Ask the database for one more: so it is known whether any follow.
         cursor: As it came, or None for the first page.
+        include_total: Whether it wants to know how many items all pages have.
     """
 
     def __init__(
-        self, request: Request, response: Response, limit: int, cursor: str | None
+        self,
+        request: Request,
+        response: Response,
+        limit: int,
+        cursor: str | None,
+        *,
+        include_total: bool = False,
     ) -> None:
         self.limit = limit
         self.cursor = cursor
+        self.include_total = include_total
         self._request = request
         self._response = response
         self._of: str | None = None
@@ -93,12 +106,27 @@ class PageRequest:
             return None
         return read_cursor(self.cursor, types, self._of)
 
-    def of(self, rows: Sequence[T], *, key: Callable[[T], Sequence[object]]) -> Page[T]:
+    async def total(self, count: Callable[[], Awaitable[int]]) -> int | None:
+        """Return how many items all pages have, if the request wants to know: it costs reading them.
+
+        Args:
+            count: Counts them; is not called otherwise.
+        """
+        return await count() if self.include_total else None
+
+    def of(
+        self,
+        rows: Sequence[T],
+        *,
+        key: Callable[[T], Sequence[object]],
+        total: int | None,
+    ) -> Page[T]:
         """Return the page, and say by `Link` where the next one is (RFC 8288).
 
         Args:
             rows: At most `limit + 1` of them.
             key: Returns the keys of a row, in the order of the types of `after`.
+            total: What `total` returned.
 
         Raises:
             RuntimeError: `after` was not called before, so that nothing is known of the filter.
@@ -106,18 +134,33 @@ class PageRequest:
         if self._of is None:
             raise RuntimeError("call page.after(...) before page.of(...): it knows the filter")
         if len(rows) <= self.limit:
-            return Page(items=list(rows))
+            return Page(items=list(rows), total=total)
         items = list(rows[: self.limit])
         cursor = write_cursor(key(items[-1]), self._of)
-        self._response.headers["link"] = f'<{self._next(cursor)}>; rel="next"'
-        return Page(items=items, next_cursor=cursor)
+        self.link(cursor)
+        return Page(items=items, next_cursor=cursor, total=total)
 
-    def _next(self, cursor: str) -> str:
+    def link(self, cursor: str) -> None:
+        """Say by `Link` where the page of a cursor is, as `of` does."""
         asked = self._request.query_params.multi_items()
         kept = [(name, value) for name, value in asked if name != "cursor"]
         # A path alone: behind a gateway nobody here knows the name that the client used.
         path = quote(self._request.scope["path"], safe="/:@!$&'()*+,;=~")
-        return f"{path}?{urlencode([*kept, ('cursor', cursor)])}"
+        following = f"{path}?{urlencode([*kept, ('cursor', cursor)])}"
+        self._response.headers["link"] = f'<{following}>; rel="next"'
+
+
+WHOLE: Final[Mapping[str, None]] = {"at": None, "id": None, "limit": None}
+"""A listing's parameters of a page, for all of its rows: no cursor and no limit."""
+
+
+def counted(listing: str) -> str:
+    """Return the statement that counts what a listing returns, if it is not asked for a page.
+
+    Args:
+        listing: A SELECT whose cursor may be null; so may its limit, and is none then.
+    """
+    return f"select count(*) from ({listing}) as listed"  # noqa: S608 - a constant of queries.py
 
 
 def write_cursor(keys: Sequence[object], of: str) -> str:
@@ -174,10 +217,11 @@ async def page_request(
     cursor: Annotated[
         str | None, Query(max_length=_LONGEST_CURSOR, description="`next_cursor` of a page")
     ] = None,
+    include_total: Annotated[bool, Query(description="count the items of all pages, too")] = False,
 ) -> PageRequest:
     """Return which page is wanted."""
-    return PageRequest(request, response, limit, cursor)
+    return PageRequest(request, response, limit, cursor, include_total=include_total)
 
 
 PageQuery = Annotated[PageRequest, Depends(page_request)]
-"""`limit` and `cursor` of a request, as a parameter of a route."""
+"""`limit`, `cursor` and `include_total` of a request, as a parameter of a route."""

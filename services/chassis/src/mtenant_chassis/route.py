@@ -13,6 +13,7 @@ from mtenant_chassis import idempotency
 from mtenant_chassis.auth.access import Access
 from mtenant_chassis.body_limit import BodyLimit
 from mtenant_chassis.etag import not_modified
+from mtenant_chassis.fieldset import Fieldset, select
 from mtenant_chassis.idempotency import Idempotent
 from mtenant_chassis.mark import Mark
 from mtenant_chassis.openapi import responses_of, security_of
@@ -58,16 +59,25 @@ class Route(APIRoute):
             idempotent=self.idempotent,
         )
         self.responses = {**found, **self.responses}
-        parameters = {"parameters": [idempotency.PARAMETER]} if self.idempotent else {}
+        parameters = [idempotency.PARAMETER] if self.idempotent else []
+        if (fieldset := self.fieldset) is not None:
+            parameters.append(fieldset.parameter())
         self.openapi_extra = {
             **security_of(self.access),
-            **parameters,
+            **({"parameters": parameters} if parameters else {}),
             **(self.openapi_extra or {}),
         }
+
+    @property
+    def fieldset(self) -> Fieldset | None:
+        """What the items have, where it answers with a `Page` of them."""
+        return Fieldset.of(self.response_model)
 
     def get_route_handler(self) -> Handler:
         """Return the handler, with all of that around it."""
         handle = self._giving(super().get_route_handler())
+        if (fieldset := self.fieldset) is not None:
+            handle = self._selecting(handle, fieldset)
         if transaction_of in self._calls():
             handle = self._in_transaction(handle)
         elif self.idempotent:
@@ -97,6 +107,14 @@ class Route(APIRoute):
             return await handle(request)
 
         return run if asked else handle
+
+    def _selecting(self, handle: Handler, fieldset: Fieldset) -> Handler:
+        async def run(request: Request) -> Response:
+            wanted = fieldset.asked(request)
+            response = await handle(request)
+            return response if wanted is None else select(response, wanted)
+
+        return run
 
     def _in_transaction(self, handle: Handler) -> Handler:
         async def run(request: Request) -> Response:

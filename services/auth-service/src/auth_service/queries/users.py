@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from mtenant_chassis.pages import WHOLE, counted
 from mtenant_database import Verbs
 
 _COLUMNS: Final = (
@@ -30,6 +31,7 @@ _LIST: Final = (
     " and (%(at)s::timestamptz is null or (created_at, id) > (%(at)s, %(id)s::uuid))"
     " order by created_at, id limit %(limit)s"
 )
+_COUNT: Final = counted(_LIST)
 _ADD: Final = (
     "insert into users (id, email, name, role, status, password_hash, email_verified_at)"
     " values (%s, %s, %s, %s, %s, %s, case when %s then now() end)"
@@ -132,6 +134,12 @@ async def page(
         "limit": limit,
     }
     return await db.fetch_all(_LIST, params, row=User)
+
+
+async def count(db: Verbs, *, email: str | None, role: str | None, status: str | None) -> int:
+    """Return how many users `page` has in all."""
+    params = {"email": email, "role": role, "status": status, **WHOLE}
+    return int(await db.fetch_value(_COUNT, params))
 
 
 async def add(

@@ -60,11 +60,12 @@ async def list_users(
 ) -> Page[ListedUser]:
     """List the tenant's users, oldest first."""
     after = page.after(datetime, UUID, of=("created_at, id", email, role, status))
-    rows = await queries.page(
-        tenant, email=email, role=role, status=status, after=after, limit=page.limit + 1
-    )
+    which = {"email": email, "role": role, "status": status}
+    rows = await queries.page(tenant, **which, after=after, limit=page.limit + 1)
     return page.of(
-        [ListedUser.of(row) for row in rows], key=lambda user: (user.created_at, user.id)
+        [ListedUser.of(row) for row in rows],
+        key=lambda user: (user.created_at, user.id),
+        total=await page.total(lambda: queries.count(tenant, **which)),
     )
 
 

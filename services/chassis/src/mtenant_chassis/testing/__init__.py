@@ -18,6 +18,7 @@ from mtenant_chassis.testing.events import RecordingEvents, RecordingOutbox
 from mtenant_chassis.testing.eventually import eventually
 from mtenant_chassis.testing.fuzz import fuzz
 from mtenant_chassis.testing.issuer import Issuer
+from mtenant_chassis.testing.lists import read_list
 from mtenant_chassis.testing.matrix import Matrix
 from mtenant_chassis.testing.migrations import shared_tables_that_return, tenant_tables_that_return
 from mtenant_chassis.testing.network import Network
@@ -50,6 +51,7 @@ __all__ = [
     "operations",
     "public_names",
     "publishing_keys",
+    "read_list",
     "running",
     "scans",
     "seen",

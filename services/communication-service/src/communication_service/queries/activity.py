@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from communication_service.domain.activity import Activity, Entity, Kind, Occurrence, Related
+from mtenant_chassis.pages import WHOLE, counted
 from mtenant_database import Transaction, Verbs
 
 
@@ -38,6 +39,8 @@ _TIMELINE: Final = (
     " and (%(at)s::timestamptz is null or (t.occurred_at, t.activity_id) < (%(at)s, %(id)s::uuid))"
     " order by t.occurred_at desc, t.activity_id desc limit %(limit)s"
 )
+_COUNT: Final = counted(_LIST)
+_COUNT_TIMELINE: Final = counted(_TIMELINE)
 _ADD: Final = (
     "insert into activities (id, kind, subject, body, direction, duration_minutes, occurred_at,"
     " email_id, created_by) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -79,6 +82,15 @@ async def newest_first(
         return await on.fetch_all(_LIST, params, row=Activity)
     params |= {"entity": of[0], "entity_id": of[1]}
     return await on.fetch_all(_TIMELINE, params, row=Activity)
+
+
+async def count(on: Verbs, of: tuple[Entity, UUID] | None, kind: Kind | None) -> int:
+    """Return how many there are in a timeline, or of all activities."""
+    params: dict[str, object] = {"kind": kind, **WHOLE}
+    if of is None:
+        return int(await on.fetch_value(_COUNT, params))
+    params |= {"entity": of[0], "entity_id": of[1]}
+    return int(await on.fetch_value(_COUNT_TIMELINE, params))
 
 
 async def add(tx: Transaction, activity: UUID, what: Occurrence, who: str) -> None:

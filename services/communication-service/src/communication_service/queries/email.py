@@ -12,6 +12,7 @@ from uuid import UUID
 
 from communication_service.domain.email import Email, Figures, Period, Track, TrackKind
 from communication_service.domain.identity import new_id
+from mtenant_chassis.pages import WHOLE, counted
 from mtenant_database import Transaction, Verbs
 
 _COLUMNS: Final = (
@@ -30,6 +31,7 @@ _LIST: Final = (
     " and (%(at)s::timestamptz is null or (created_at, id) < (%(at)s, %(id)s::uuid))"
     " order by created_at desc, id desc limit %(limit)s"
 )
+_COUNT: Final = counted(_LIST)
 _ADD: Final = (
     "insert into emails (id, status, recipient, contact_id, company_id, deal_id, user_id,"
     " template_id, template_version, template_key, template_values, subject, body_text, body_html,"
@@ -92,6 +94,7 @@ _TRACKS: Final = (
     " and (%(at)s::timestamptz is null or (at, id) > (%(at)s, %(id)s::uuid))"
     " order by at, id limit %(limit)s"
 )
+_COUNT_TRACKS: Final = counted(_TRACKS)
 _SUPPRESS: Final = (
     "insert into email_suppressions (address, email_id) values (%s, %s)"
     " on conflict (address) do nothing"
@@ -139,6 +142,11 @@ async def newest_first(
     at, last = after or (None, None)
     params = {**filters, "at": at, "id": last, "limit": limit}
     return await on.fetch_all(_LIST, params, row=Email)
+
+
+async def count(on: Verbs, filters: Mapping[str, Any]) -> int:
+    """Return how many pass all filters."""
+    return int(await on.fetch_value(_COUNT, {**filters, **WHOLE}))
 
 
 async def add(tx: Transaction, values: Mapping[str, Any]) -> Email:
@@ -203,6 +211,11 @@ async def tracks(
     at, last = after or (None, None)
     params = {"email": email, "at": at, "id": last, "limit": limit}
     return await on.fetch_all(_TRACKS, params, row=Track)
+
+
+async def count_tracks(on: Verbs, email: UUID) -> int:
+    """Return how many things happened to it."""
+    return int(await on.fetch_value(_COUNT_TRACKS, {"email": email, **WHOLE}))
 
 
 async def suppress(tx: Transaction, address: str, email: UUID) -> None:

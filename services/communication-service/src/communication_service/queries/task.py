@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from communication_service.domain.task import Task
+from mtenant_chassis.pages import WHOLE, counted
 from mtenant_database import Transaction, Verbs
 
 _COLUMNS: Final = (
@@ -29,6 +30,7 @@ _LIST: Final = (
     " and (%(at)s::timestamptz is null or (order_at, id) > (%(at)s, %(id)s::uuid))"
     " order by order_at, id limit %(limit)s"
 )
+_COUNT: Final = counted(_LIST)
 _ADD: Final = (
     "insert into tasks (id, title, description, due_at, remind_at, assignee_id, contact_id,"
     " company_id, deal_id, created_by) values (%(id)s, %(title)s, %(description)s, %(due_at)s,"
@@ -78,6 +80,11 @@ async def by_due(
     at, last = after or (None, None)
     params = {**filters, "at": at, "id": last, "limit": limit}
     return await on.fetch_all(_LIST, params, row=Task)
+
+
+async def count(on: Verbs, filters: Mapping[str, Any]) -> int:
+    """Return how many pass all filters."""
+    return int(await on.fetch_value(_COUNT, {**filters, **WHOLE}))
 
 
 async def add(tx: Transaction, values: Mapping[str, Any]) -> Task:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from communication_service.domain.template import Source, Variable
+from mtenant_chassis.pages import counted
 from mtenant_database import Transaction, Verbs
 
 _COLUMNS: Final = (
@@ -33,12 +34,14 @@ _LIST: Final = (
     f"{_NEWEST} where t.archived_at is null and (%(key)s::text is null or t.key > %(key)s)"
     " order by t.key limit %(limit)s"
 )
+_COUNT: Final = counted(_LIST)
 _VERSIONS: Final = (
     f"select {_COLUMNS} from email_templates t"
     " join email_template_versions v on v.template_id = t.id where t.id = %(template)s"
     " and (%(version)s::integer is null or v.version < %(version)s)"
     " order by v.version desc limit %(limit)s"
 )
+_COUNT_VERSIONS: Final = counted(_VERSIONS)
 _LOCK: Final = (
     "select version from email_templates where id = %s and archived_at is null for update"
 )
@@ -114,12 +117,23 @@ async def by_keys(on: Verbs, *, after: str | None, limit: int) -> Sequence[Templ
     return await on.fetch_all(_LIST, {"key": after, "limit": limit}, row=Template)
 
 
+async def count(on: Verbs) -> int:
+    """Return how many templates there are."""
+    return int(await on.fetch_value(_COUNT, {"key": None, "limit": None}))
+
+
 async def versions(
     on: Verbs, template: UUID, *, after: int | None, limit: int
 ) -> Sequence[Template]:
     """Return the versions of a template, newest first."""
     params = {"template": template, "version": after, "limit": limit}
     return await on.fetch_all(_VERSIONS, params, row=Template)
+
+
+async def count_versions(on: Verbs, template: UUID) -> int:
+    """Return how many versions a template has."""
+    params = {"template": template, "version": None, "limit": None}
+    return int(await on.fetch_value(_COUNT_VERSIONS, params))
 
 
 async def lock(tx: Transaction, template: UUID) -> int | None:

@@ -141,7 +141,8 @@ def activities_router() -> Router:
             tenant, of, kind, after=(after[0], after[1]) if after else None, limit=page.limit + 1
         )
         views = [ActivityView.of(one) for one in found]
-        return page.of(views, key=lambda one: (one.occurred_at, one.id))
+        total = await page.total(lambda: rows.count(tenant, of, kind))
+        return page.of(views, key=lambda one: (one.occurred_at, one.id), total=total)
 
     @router.get("/{activity_id}", dependencies=[requires("activities:read")])
     async def get(

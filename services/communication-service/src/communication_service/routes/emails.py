@@ -219,7 +219,8 @@ def emails_router(own: CommunicationServiceSettings) -> Router:
             tenant, filters, after=(after[0], after[1]) if after else None, limit=page.limit + 1
         )
         views = [EmailView.of(one) for one in found]
-        return page.of(views, key=lambda one: (one.created_at, one.id))
+        total = await page.total(lambda: rows.count(tenant, filters))
+        return page.of(views, key=lambda one: (one.created_at, one.id), total=total)
 
     @router.get("/analytics", dependencies=[requires("emails:read")])
     async def analytics(
@@ -265,7 +266,8 @@ def emails_router(own: CommunicationServiceSettings) -> Router:
             tenant, email_id, after=(after[0], after[1]) if after else None, limit=page.limit + 1
         )
         views = [TrackView(**vars(one)) for one in found]
-        return page.of(views, key=lambda one: (one.at, one.id))
+        total = await page.total(lambda: rows.count_tracks(tenant, email_id))
+        return page.of(views, key=lambda one: (one.at, one.id), total=total)
 
     return router
 

@@ -152,7 +152,8 @@ def tasks_router(own: CommunicationServiceSettings) -> Router:
         )
         places = {one.id: one.order_at for one in found}
         views = [TaskView.of(one) for one in found]
-        return page.of(views, key=lambda one: (places[one.id], one.id))
+        total = await page.total(lambda: rows.count(tenant, filters))
+        return page.of(views, key=lambda one: (places[one.id], one.id), total=total)
 
     @router.get("/{task_id}", dependencies=[requires("tasks:read")])
     async def get(

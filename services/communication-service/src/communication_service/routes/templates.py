@@ -133,7 +133,9 @@ def templates_router() -> Router:
         """List templates in the order of their keys."""
         after = page.after(Key, of="key")
         found = await rows.by_keys(tenant, after=after[0] if after else None, limit=page.limit + 1)
-        return page.of([TemplateView.of(one) for one in found], key=lambda one: (one.key,))
+        total = await page.total(lambda: rows.count(tenant))
+        views = [TemplateView.of(one) for one in found]
+        return page.of(views, key=lambda one: (one.key,), total=total)
 
     @router.get("/{template_id}", dependencies=[requires("templates:read")])
     async def get(template_id: UUID, tenant: Tenant, response: Response) -> TemplateView:
@@ -172,7 +174,9 @@ def templates_router() -> Router:
         found = await rows.versions(
             tenant, template_id, after=after[0] if after else None, limit=page.limit + 1
         )
-        return page.of([TemplateView.of(one) for one in found], key=lambda one: (one.version,))
+        total = await page.total(lambda: rows.count_versions(tenant, template_id))
+        views = [TemplateView.of(one) for one in found]
+        return page.of(views, key=lambda one: (one.version,), total=total)
 
     @router.get("/{template_id}/versions/{version}", dependencies=[requires("templates:read")])
     async def version(

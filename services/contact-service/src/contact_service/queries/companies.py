@@ -11,7 +11,7 @@ from uuid import UUID
 
 from contact_service.domain.company import Branch, Company, words_of
 from contact_service.domain.listing import After, Listing
-from contact_service.queries.listing import tail
+from contact_service.queries.listing import filtered, tail
 from mtenant_database import Transaction, Verbs
 
 _COLUMNS: Final = (
@@ -24,6 +24,7 @@ _LOCK: Final = f"select {_COLUMNS} from companies where id = %s for no key updat
 _LOCK_OUT: Final = f"select {_COLUMNS} from companies where id = %s for update"
 _HOLD: Final = "select id from companies where id = any(%s) and deleted_at is null for key share"
 _LIST: Final = f"select {_COLUMNS}, sort_name from companies"
+_COUNT: Final = "select count(*) from companies"
 _NAMED: Final = (
     "select distinct on (sort_name) sort_name, id from companies where deleted_at is null"
     " and sort_name in (select lower(name) from unnest(%s::text[]) as name)"
@@ -102,6 +103,12 @@ async def page(
     end, params = tail(asked, after, limit)
     rows = await on.fetch_all((_LIST + end).encode(), params, row=dict)
     return [(Company(**{name: row[name] for name in _NAMES}), row["sort_name"]) for row in rows]
+
+
+async def count(on: Verbs, asked: Listing) -> int:
+    """Return how many companies a list has."""
+    where, params = filtered(asked)
+    return int(await on.fetch_value((_COUNT + where).encode(), params))
 
 
 async def named(on: Verbs, names: Collection[str]) -> dict[str, UUID]:

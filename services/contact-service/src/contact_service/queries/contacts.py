@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from contact_service.domain.contact import Contact, words_of
 from contact_service.domain.listing import After, Listing
-from contact_service.queries.listing import tail
+from contact_service.queries.listing import filtered, tail
 from mtenant_database import Transaction, Verbs
 
 _COLUMNS: Final = (
@@ -40,6 +40,7 @@ _KNOWN: Final = (
     " and (id = any(%(ids)s) or email = any(%(emails)s))"
 )
 _LIST: Final = f"select {_COLUMNS}, sort_name from contacts"
+_COUNT: Final = "select count(*) from contacts"
 _EXPORT: Final = f"select {_COLUMNS} from contacts"
 _CANDIDATES: Final = (
     f"(select {_COLUMNS} from contacts where deleted_at is null and email = %(email)s)"
@@ -120,6 +121,12 @@ async def page(
     end, params = tail(asked, after, limit)
     rows = await on.fetch_all((_LIST + end).encode(), params)
     return [(Contact(*row[:-1]), row[-1]) for row in rows]
+
+
+async def count(on: Verbs, asked: Listing) -> int:
+    """Return how many contacts a list has."""
+    where, params = filtered(asked)
+    return int(await on.fetch_value((_COUNT + where).encode(), params))
 
 
 async def export(

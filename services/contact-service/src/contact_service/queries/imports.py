@@ -12,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from contact_service.domain.imports import Counts, Import
+from mtenant_chassis.pages import WHOLE, counted
 from mtenant_database import Transaction, Verbs
 
 _COLUMNS: Final = (
@@ -24,6 +25,7 @@ _LIST: Final = (
     f"select {_COLUMNS} from imports where (%(at)s::timestamptz is null"
     " or (created_at, id) < (%(at)s, %(id)s::uuid)) order by created_at desc, id desc limit %(limit)s"
 )
+_COUNT: Final = counted(_LIST)
 _FORGET_DIGEST: Final = "update imports set digest = null where digest = %s and status <> 'running'"
 _ADD: Final = (
     "insert into imports (id, digest, filename, format, on_duplicate, dry_run, header, ignored,"
@@ -118,6 +120,11 @@ async def newest_first(
     """Return imports."""
     at, last = after or (None, None)
     return await on.fetch_all(_LIST, {"at": at, "id": last, "limit": limit}, row=Import)
+
+
+async def count(on: Verbs) -> int:
+    """Return how many imports there are."""
+    return int(await on.fetch_value(_COUNT, WHOLE))
 
 
 async def forget_digest(tx: Transaction, digest: bytes) -> None:

@@ -18,7 +18,19 @@ _COLUMNS: Final = frozenset({"status", "company_id", "owner_id", "email", "paren
 
 def tail(asked: Listing, after: After | None, limit: int) -> tuple[str, dict[str, Any]]:
     """Return `where ... order by ... limit ...` and its parameters."""
-    params: dict[str, Any] = {"limit": limit}
+    where, params = filtered(asked)
+    params["limit"] = limit
+    column = _SORT[asked.key]
+    way, beyond = ("desc", "<") if asked.sort.startswith("-") else ("asc", ">")
+    if after is not None:
+        where += f" and ({column}, id) {beyond} (%(at)s, %(id)s)"
+        params["at"], params["id"] = after
+    return f"{where} order by {column} {way}, id {way} limit %(limit)s", params
+
+
+def filtered(asked: Listing) -> tuple[str, dict[str, Any]]:
+    """Return `where ...`, which is the same on each page, and its parameters."""
+    params: dict[str, Any] = {}
     conditions = ["deleted_at is not null" if asked.deleted else "deleted_at is null"]
     for column, value in asked.equal.items():
         conditions.append(f"{_known(column, _COLUMNS)} = %({column})s")
@@ -38,13 +50,7 @@ def tail(asked: Listing, after: After | None, limit: int) -> tuple[str, dict[str
     if asked.custom:
         conditions.append("custom @> %(custom)s::jsonb")
         params["custom"] = json.dumps(dict(asked.custom))
-    column = _SORT[asked.key]
-    way, beyond = ("desc", "<") if asked.sort.startswith("-") else ("asc", ">")
-    if after is not None:
-        conditions.append(f"({column}, id) {beyond} (%(at)s, %(id)s)")
-        params["at"], params["id"] = after
-    where = " and ".join(conditions)
-    return f" where {where} order by {column} {way}, id {way} limit %(limit)s", params
+    return f" where {' and '.join(conditions)}", params
 
 
 def _known(column: str, columns: Collection[str]) -> str:

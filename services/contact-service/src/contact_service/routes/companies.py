@@ -114,13 +114,14 @@ def companies_router(own: ContactServiceSettings) -> Router:
         begin = after(page, filters, sort)
         asked = await filters.of(tenant, "company", sort)
         if asked is None:
-            return Page(items=[])
+            return Page(items=[], total=0 if page.include_total else None)
         found = await rows.page(tenant, asked, after=begin, limit=page.limit + 1)
         keys = {one.id: key for one, key in found}
         name = asked.key
         return page.of(
             [CompanyView.of(one) for one, _ in found],
             key=lambda one: (keys[one.id] if name == "name" else getattr(one, name), one.id),
+            total=await page.total(lambda: rows.count(tenant, asked)),
         )
 
     @router.get("/{company_id}", dependencies=[requires("companies:read")])

@@ -118,13 +118,14 @@ def contacts_router(own: ContactServiceSettings) -> Router:
         begin = after(page, filters, sort)
         asked = await filters.of(tenant, "contact", sort)
         if asked is None:
-            return Page(items=[])
+            return Page(items=[], total=0 if page.include_total else None)
         found = await rows.page(tenant, asked, after=begin, limit=page.limit + 1)
         keys = {one.id: key for one, key in found}
         name = asked.key
         return page.of(
             _VIEWS.validate_python([one for one, _ in found], from_attributes=True),
             key=lambda one: (keys[one.id] if name == "name" else getattr(one, name), one.id),
+            total=await page.total(lambda: rows.count(tenant, asked)),
         )
 
     @router.get("/duplicates", dependencies=[requires("contacts:read")])

@@ -144,7 +144,8 @@ def imports_router(own: ContactServiceSettings) -> Router:
             tenant, after=(after[0], after[1]) if after else None, limit=page.limit + 1
         )
         views = [ImportView.of(one) for one in found]
-        return page.of(views, key=lambda one: (one.created_at, one.id))
+        total = await page.total(lambda: rows.count(tenant))
+        return page.of(views, key=lambda one: (one.created_at, one.id), total=total)
 
     @router.get("/imports/{import_id}", dependencies=[requires("contacts:read")])
     async def get(import_id: UUID, tenant: Tenant) -> ImportView:

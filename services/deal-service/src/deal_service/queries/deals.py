@@ -12,6 +12,7 @@ from uuid import UUID
 
 from deal_service.domain.deal import Deal
 from deal_service.domain.pipeline import Outcome
+from mtenant_chassis.pages import WHOLE, counted
 from mtenant_database import Transaction, Verbs
 
 Sort = Literal["-created_at", "created_at", "-amount_minor", "expected_close_date"]
@@ -33,8 +34,11 @@ _FILTER: Final = (
     "d.deleted_at is null and (%(status)s::text is null or d.status = %(status)s)"
     " and (%(pipeline_id)s::uuid is null or d.pipeline_id = %(pipeline_id)s)"
     " and (%(owner_id)s::text is null or d.owner_id = %(owner_id)s)"
-    " and (%(expected_from)s::date is null or d.expected_close_date >= %(expected_from)s)"
-    " and (%(expected_to)s::date is null or d.expected_close_date <= %(expected_to)s)"
+    # In the words of the index, where infinity stands for no date.
+    " and (%(expected_from)s::date is null or d.expected_close_date is not null"
+    " and coalesce(d.expected_close_date, 'infinity') >= %(expected_from)s)"
+    " and (%(expected_to)s::date is null"
+    " or coalesce(d.expected_close_date, 'infinity') <= %(expected_to)s)"
     # As arrays, which are known before the search begins, so that an index may be asked for them.
     " and (%(stage)s::text is null"
     " or d.stage_id = any(array(select id from stages where key = %(stage)s)))"
@@ -55,6 +59,7 @@ _LIST: Final[dict[Sort, str]] = {
     " or (coalesce(d.expected_close_date, 'infinity'), d.id) > (%(at)s, %(id)s::uuid))"
     " order by coalesce(d.expected_close_date, 'infinity'), d.id limit %(limit)s",
 }
+_COUNT: Final = counted(_LIST["-created_at"])
 _CARDS: Final = (
     f"select {_COLUMNS} from unnest(%(stages)s::uuid[]) as wanted (stage_id) cross join lateral ("
     "select * from deals where deals.stage_id = wanted.stage_id and deals.deleted_at is null"
@@ -168,6 +173,11 @@ async def page(
     at, last = after or (None, None)
     params = {**asdict(which), "at": at, "id": last, "limit": limit}
     return await on.fetch_all(_LIST[sort], params, row=Deal)
+
+
+async def count(on: Verbs, which: Filter) -> int:
+    """Return how many deals there are of those."""
+    return int(await on.fetch_value(_COUNT, {**asdict(which), **WHOLE}))
 
 
 async def cards(

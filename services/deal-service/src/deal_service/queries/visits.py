@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from deal_service.domain.deal import Deal, Visit
+from mtenant_chassis.pages import WHOLE, counted
 from mtenant_database import Transaction, Verbs
 
 _LEAVE: Final = "update deal_visits set left_at = %s where deal_id = %s and left_at is null"
@@ -22,6 +23,7 @@ _OF_DEAL: Final = (
     " and (%(at)s::timestamptz is null or (entered_at, id) > (%(at)s, %(id)s::uuid))"
     " order by entered_at, id limit %(limit)s"
 )
+_COUNT: Final = counted(_OF_DEAL)
 
 
 async def leave(tx: Transaction, deal: UUID, at: datetime) -> None:
@@ -54,3 +56,8 @@ async def of_deal(
     at, last = after or (None, None)
     params = {"deal_id": deal, "at": at, "id": last, "limit": limit}
     return await on.fetch_all(_OF_DEAL, params, row=Visit)
+
+
+async def count(on: Verbs, deal: UUID) -> int:
+    """Return how many stages a deal has been in."""
+    return int(await on.fetch_value(_COUNT, {"deal_id": deal, **WHOLE}))

@@ -209,7 +209,8 @@ def deals_router(own: DealServiceSettings) -> Router:
             limit=page.limit + 1,
         )
         views = [DealView.of(one) for one in rows]
-        return page.of(views, key=lambda one: (_key(one, sort), one.id))
+        total = await page.total(lambda: queries.count(tenant, which))
+        return page.of(views, key=lambda one: (_key(one, sort), one.id), total=total)
 
     @router.get("/{deal_id}", dependencies=[requires("deals:read")])
     async def get(deal_id: UUID, tenant: Tenant, response: Response) -> DealView:
@@ -284,7 +285,8 @@ def deals_router(own: DealServiceSettings) -> Router:
             limit=page.limit + 1,
         )
         views = [VisitView.of(one) for one in rows]
-        return page.of(views, key=lambda one: (one.entered_at, one.id))
+        total = await page.total(lambda: visits.count(tenant, deal_id))
+        return page.of(views, key=lambda one: (one.entered_at, one.id), total=total)
 
     return router
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
+from mtenant_chassis.pages import WHOLE, counted
 from mtenant_database import Transaction, Verbs
 from tenant_service.domain.invitation import Invitation, Status
 
@@ -28,6 +29,7 @@ _LIST: Final = (
     " (%(at)s::timestamptz is null or (created_at, id) < (%(at)s, %(id)s::uuid))"
     " order by created_at desc, id desc limit %(limit)s"
 )
+_COUNT: Final = counted(_LIST)
 _ALL: Final = f"select {_COLUMNS} from shared.invitations order by created_at, id"
 _EXPIRE: Final = (
     "update shared.invitations set status = 'expired', updated_at = now(), version = version + 1"
@@ -103,6 +105,11 @@ async def newest_first(
     at, last = after or (None, None)
     params = {"status": status, "at": at, "id": last, "limit": limit}
     return await on.fetch_all(_LIST, params, row=Invitation)
+
+
+async def count(on: Verbs, status: Status | None) -> int:
+    """Return how many there are of a status, or in all."""
+    return int(await on.fetch_value(_COUNT, {"status": status, **WHOLE}))
 
 
 async def renew(

@@ -143,7 +143,8 @@ def invitations_router(own: TenantServiceSettings) -> Router:
             tenant, status, after=(after[0], after[1]) if after else None, limit=page.limit + 1
         )
         views = [InvitationView.of(one) for one in found]
-        return page.of(views, key=lambda one: (one.created_at, one.id))
+        total = await page.total(lambda: invitations.count(tenant, status))
+        return page.of(views, key=lambda one: (one.created_at, one.id), total=total)
 
     @router.get(
         "/api/tenants/invitations/{invitation_id}", dependencies=[requires("invitations:manage")]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated
-from urllib.parse import urlencode
 
-from fastapi import Query, Response
+from fastapi import Query
 from pydantic import BaseModel
 
-from mtenant_chassis import CurrentChassis, Page, Router, Tenant, raises, requires
-from mtenant_chassis.pages import MOST, USUAL
+from mtenant_chassis import CurrentChassis, Page, PageQuery, Router, Tenant, raises, requires
 from mtenant_errors import BadRequest
 from tenant_service.domain.person import Email
 from tenant_service.handlers.accounts import Accounts
@@ -39,25 +37,24 @@ def users_router() -> Router:
         *,
         tenant: Tenant,
         chassis: CurrentChassis,
-        response: Response,
-        limit: Annotated[int, Query(ge=1, le=MOST)] = USUAL,
-        cursor: Annotated[str | None, Query(max_length=1024)] = None,
+        page: PageQuery,
         email: Annotated[Email | None, Query()] = None,
     ) -> Page[User]:
         """List the accounts of the caller's tenant."""
         await Organizations(chassis).get(tenant)  # one that is gone is so before anybody is asked
-        asked = {"limit": str(limit), "cursor": cursor, "email": email}
+        asked = {"limit": str(page.limit), "cursor": page.cursor, "email": email}
+        if page.include_total:
+            asked["include_total"] = "true"
         params = {name: value for name, value in asked.items() if value is not None}
         try:
-            page = await Accounts(chassis, tenant.id).page(params)
+            answer = await Accounts(chassis, tenant.id).page(params)
         except BadRequest as exc:
             if exc.code == "CURSOR_INVALID":
                 raise exc.as_own() from exc
             raise
-        found = Page[User].model_validate(page)
+        found = Page[User].model_validate(answer)
         if found.next_cursor is not None:
-            query = urlencode({**params, "cursor": found.next_cursor})
-            response.headers["link"] = f'</api/tenants/users?{query}>; rel="next"'
+            page.link(found.next_cursor)
         return found
 
     return router
