@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from contact_service.domain import csv_file, xlsx_file
 from contact_service.domain.cells import escape, unescape
-from contact_service.domain.custom_field import CustomField
 from contact_service.domain.errors import ImportTooLarge, ImportUnreadable
+from mtenant_chassis.custom_fields import CustomField
 from mtenant_errors import AppError
 
 pytestmark = pytest.mark.anyio

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from contact_service.queries.custom_fields import HOLDERS
 from contact_service.routes.bulk import bulk_router
 from contact_service.routes.companies import companies_router, workplaces_router
 from contact_service.routes.contacts import contacts_router
-from contact_service.routes.custom_fields import custom_fields_router
 from contact_service.routes.export import export_router
 from contact_service.routes.imports import imports_router
 from contact_service.settings import ContactServiceSettings
 from contact_service.subscriptions import subscriptions
 from contact_service.worker import working
 from mtenant_chassis import App, Settings, audit_router, create_app
+from mtenant_chassis.custom_fields import custom_fields_router
 from mtenant_chassis.events import EventsOf
 from mtenant_chassis.nats import nats_events
 
@@ -55,7 +56,7 @@ def create(
             contacts_router(mine),
             companies_router(mine),
             workplaces_router(mine),
-            custom_fields_router(),
+            custom_fields_router("/api/custom-fields", HOLDERS),
         ],
         title=SERVICE,
         description="Contacts and companies: search, custom fields, import, export.",

@@ -10,9 +10,10 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from contact_service.domain.contact import Contact, ContactFields
-from contact_service.domain.custom_field import CustomField
 from contact_service.domain.errors import ImportColumnsUnknown
-from contact_service.domain.text import Name, one_spelling
+from contact_service.domain.text import one_spelling
+from mtenant_chassis.custom_fields import CustomField
+from mtenant_chassis.line import Name
 
 OWN: Final = (
     "id",

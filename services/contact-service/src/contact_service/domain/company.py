@@ -10,9 +10,10 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from contact_service.domain.custom_field import Values
 from contact_service.domain.search import words
-from contact_service.domain.text import Id, Name, OptionalLine, Owner
+from contact_service.domain.text import Id, OptionalLine, Owner
+from mtenant_chassis.custom_fields import Values
+from mtenant_chassis.line import Name
 
 FIELDS: Final = ("name", "domain", "industry", "phone", "parent_id", "owner_id", "custom")
 """What people may change."""

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from contact_service.domain.custom_field import Values
 from contact_service.domain.errors import ContactNameless
 from contact_service.domain.search import words
 from contact_service.domain.text import Email, Id, Line, OptionalLine, Owner
+from mtenant_chassis.custom_fields import Values
 
 Status = Literal["lead", "active", "inactive"]
 

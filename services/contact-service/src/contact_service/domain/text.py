@@ -1,8 +1,7 @@
-"""Texts of requests and of files: names, addresses, ids, and values of JSON that are written as texts."""
+"""Texts of requests and of files: lines, addresses, ids, and values of JSON that are written as texts."""
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from typing import Annotated, Final
 from uuid import UUID
@@ -10,12 +9,12 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from mtenant_chassis.line import is_one_line, one_line
+
 _LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3
 _MAILBOX: Final = (
     r'^[^\s@,;:<>"()\[\]\\\x00-\x1f\x7f-\x9f]+@[^\s@,;:<>"()\[\]\\\x00-\x1f\x7f-\x9f]+$'
 )
-# Control characters, separators of lines, halves of characters, and what XML has no place for.
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 def one_spelling(address: str) -> str:
@@ -27,15 +26,8 @@ def one_spelling(address: str) -> str:
     text = unicodedata.normalize("NFC", address).lower()
     if len(text) > _LONGEST_ADDRESS:  # a letter may become two in lower case
         raise PydanticCustomError("email", "is too long")
-    if _UNPRINTABLE.search(text):
+    if not is_one_line(text):
         raise PydanticCustomError("email", "is no address")
-    return text
-
-
-def one_line(text: str) -> str:
-    """Return a text as it is, if it is one line that can be stored, mailed and put into any file."""
-    if _UNPRINTABLE.search(text):
-        raise PydanticCustomError("text", "is one line of text")
     return text
 
 
@@ -65,13 +57,6 @@ Line = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(one_line)
 ]
 """One line of text; it may be empty."""
-
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(one_line),
-]
-"""What something is called."""
 
 OptionalLine = Annotated[Line | None, AfterValidator(text_or_none)]
 """One line of text, or nothing."""

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from contact_service.domain.company import DEEPEST, Company, CompanyFields, CompanyPatch
 from contact_service.domain.contact import difference
-from contact_service.domain.custom_field import check_values
 from contact_service.domain.errors import (
     CompanyInUse,
     CompanyNotDeleted,
@@ -125,9 +124,11 @@ class Companies:
     ) -> dict[str, Any]:
         values = asked.values()
         if values["custom"]:
-            fields = await custom_fields.hold(self.tx, "company", values["custom"])
-            values["custom"] = check_values(
-                fields, values["custom"], None if before is None else before.custom
+            values["custom"] = await custom_fields.HOLDERS.checked(
+                self.tx,
+                "company",
+                values["custom"],
+                None if before is None else before.custom,
             )
         parent, owner = values["parent_id"], values["owner_id"]
         if parent is not None and (before is None or parent != before.parent_id):

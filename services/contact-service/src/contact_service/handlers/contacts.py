@@ -16,7 +16,6 @@ from contact_service.domain.contact import (
     absorb,
     difference,
 )
-from contact_service.domain.custom_field import check_values
 from contact_service.domain.errors import (
     CompanyUnknown,
     ContactDuplicate,
@@ -206,9 +205,11 @@ class Contacts:
         asked.check()
         values = asked.values()
         if values["custom"]:
-            fields = await custom_fields.hold(self.tx, "contact", values["custom"])
-            values["custom"] = check_values(
-                fields, values["custom"], None if before is None else before.custom
+            values["custom"] = await custom_fields.HOLDERS.checked(
+                self.tx,
+                "contact",
+                values["custom"],
+                None if before is None else before.custom,
             )
         company, owner = values["company_id"], values["owner_id"]
         is_new = company is not None and (before is None or company != before.company_id)

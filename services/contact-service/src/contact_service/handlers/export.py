@@ -18,12 +18,12 @@ import xlsxwriter  # type: ignore[import-untyped]  # it has no types
 from contact_service.domain.cells import escape
 from contact_service.domain.columns import ERRORS, header_of, row_of
 from contact_service.domain.contact import Contact
-from contact_service.domain.custom_field import CustomField
 from contact_service.domain.imports import Import
 from contact_service.domain.listing import Listing
 from contact_service.handlers.lookup import said
 from contact_service.queries import companies, imports
 from contact_service.queries import contacts as rows
+from mtenant_chassis.custom_fields import CustomField
 from mtenant_database import Tenant
 
 T = TypeVar("T")

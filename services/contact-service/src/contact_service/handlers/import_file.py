@@ -116,7 +116,7 @@ class ImportFiles:
         first = await asyncio.to_thread(next, found, None)
         if first is None:
             raise ImportUnreadable(why="it is empty")
-        columns = Columns.of(first[1], await custom_fields.of(tx, "contact"))
+        columns = Columns.of(first[1], await custom_fields.TABLE.of(tx, "contact"))
         header = list(first[1])
         named = zip(header, columns.names, strict=True)
         # PostgreSQL has U+0000 in no text.

@@ -55,7 +55,7 @@ class ImportRun:
         if found is None or found.status != "running":
             return found
         owners = Owners(self.chassis, self.own, self.tenant.id, found.caller)
-        columns = Columns.of(found.header, await custom_fields.of(self.tenant, "contact"))
+        columns = Columns.of(found.header, await custom_fields.TABLE.of(self.tenant, "contact"))
         staged = await rows.rows(self.tenant, which, after=found.line, limit=BATCH)
         read = [columns.read(one.line, one.cells) for one in staged]
         # Before the transaction: auth-service may be slow, and nobody should wait for that.

@@ -10,8 +10,7 @@ from uuid import UUID
 from contact_service.domain import event
 from contact_service.domain.columns import RowError
 from contact_service.domain.contact import Contact, ContactFields, difference
-from contact_service.domain.custom_field import CustomField, check_values, stated
-from contact_service.domain.errors import ContactNameless, CustomValuesInvalid
+from contact_service.domain.errors import ContactNameless
 from contact_service.domain.identity import new_id
 from contact_service.domain.imports import OnDuplicate
 from contact_service.handlers.lookup import Lookup
@@ -20,6 +19,7 @@ from contact_service.queries import companies, custom_fields
 from contact_service.queries import contacts as rows
 from mtenant_chassis import AuditTrail, Chassis
 from mtenant_chassis.audit import Done
+from mtenant_chassis.custom_fields import CustomField, CustomValuesInvalid, check_values, stated
 from mtenant_database import Transaction
 
 _ROUNDS: Final = 3
@@ -232,7 +232,7 @@ class Upsert:
     async def _check(self, tx: Transaction, items: Sequence[Item]) -> dict[int, Outcome]:
         """Return the outcomes of those that cannot be contacts."""
         keys = {key for one in items for key in one.fields.custom}
-        held = await custom_fields.hold(tx, "contact", keys) if keys else []
+        held = await custom_fields.TABLE.hold(tx, "contact", keys) if keys else []
         # Not all that is held: another field may have the key by now, and values of another type.
         known = {one.id for one in self.fields}
         fields = [one for one in held if one.id in known]

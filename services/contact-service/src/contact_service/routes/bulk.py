@@ -98,7 +98,7 @@ def bulk_router(own: ContactServiceSettings) -> Router:
             chassis,
             audit,
             Owners(chassis, own, tx.tenant or "", who.id),
-            await custom_fields.of(tx, "contact"),
+            await custom_fields.TABLE.of(tx, "contact"),
             asked.on_duplicate,
         )
         outcomes = await upsert.apply(tx, items)

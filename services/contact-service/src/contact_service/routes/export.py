@@ -45,7 +45,7 @@ def export_router() -> Router:
         CSV and XLSX have the columns of an import. Each contact is there once, as it is when its turn comes.
         """
         asked = await filters.of(tenant, "contact")
-        fields = await custom_fields.of(tenant, "contact")
+        fields = await custom_fields.TABLE.of(tenant, "contact")
         async with tenant.transaction() as tx:
             await audit.record(tx, "contacts.exported", "export", after={"format": format})
         lines: AsyncIterator[bytes]

@@ -13,16 +13,14 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from contact_service.domain.contact import Status
-from contact_service.domain.custom_field import CustomField, Entity
-from contact_service.domain.errors import FilterInvalid
 from contact_service.domain.listing import After, Listing, Sort
 from contact_service.domain.search import query
-from contact_service.domain.text import Email, Owner, one_line
-from contact_service.queries import custom_fields
+from contact_service.domain.text import Email, Owner
+from contact_service.queries.custom_fields import HOLDERS, Entity
+from mtenant_chassis.custom_fields import custom_filters
+from mtenant_chassis.line import one_line
 from mtenant_chassis.pages import PageRequest
 from mtenant_database import Verbs
-
-_PREFIX = "custom."
 
 
 def _written(value: object) -> object:
@@ -57,30 +55,15 @@ class Filters:
         """
         if self.listing.query == "":
             return None
-        if not self.custom:
-            return replace(self.listing, sort=sort)
-        fields = {one.key: one for one in await custom_fields.of(on, entity)}
-        values = {key: _value(fields, key, text) for key, text in self.custom}
-        return replace(self.listing, sort=sort, custom=values)
+        custom = await HOLDERS.wanted(on, entity, self.custom)
+        return replace(self.listing, sort=sort, custom=custom)
 
 
-def _value(fields: dict[str, CustomField], key: str, text: str) -> Any:
-    try:
-        return fields[key].parse(one_line(text))
-    except (KeyError, ValueError):
-        raise FilterInvalid(name=f"{_PREFIX}*") from None
-
-
-def _listing(request: Request, q: str | None, equal: dict[str, Any], **said: Any) -> Filters:
+async def _filters(request: Request, q: str | None, equal: dict[str, Any], **said: Any) -> Filters:
     given = {name: value for name, value in equal.items() if value is not None}
     # An empty one is not None: words were typed, and none is one.
     words = None if q is None else query(q) or ""
-    custom = [
-        (name.removeprefix(_PREFIX), value)
-        for name, value in request.query_params.multi_items()
-        if name.startswith(_PREFIX)
-    ]
-    return Filters(Listing(query=words, equal=given, **said), sorted(custom))
+    return Filters(Listing(query=words, equal=given, **said), await custom_filters(request))
 
 
 async def contact_filters(
@@ -98,7 +81,7 @@ async def contact_filters(
 ) -> Filters:
     """Return which contacts are wanted; `custom.<key>=` filters by custom fields."""
     equal = {"status": status, "company_id": company_id, "owner_id": owner_id, "email": email}
-    return _listing(
+    return await _filters(
         request,
         q,
         equal,
@@ -123,7 +106,7 @@ async def company_filters(
 ) -> Filters:
     """Return which companies are wanted; `custom.<key>=` filters by custom fields."""
     equal = {"parent_id": parent_id, "owner_id": owner_id, "domain": domain and domain.lower()}
-    return _listing(
+    return await _filters(
         request,
         q,
         equal,

@@ -1,4 +1,4 @@
-"""Custom fields: added, changed, removed."""
+"""CustomFields: fields are added, changed, removed."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from contact_service.domain.custom_field import MOST, CustomField, Entity, FieldType
-from contact_service.domain.errors import (
+from mtenant_chassis.audit import AuditTrail
+from mtenant_chassis.custom_fields.errors import (
     ChoicesInvalid,
     CustomFieldInUse,
     CustomFieldLimit,
     CustomFieldNotFound,
     CustomFieldTaken,
 )
-from contact_service.domain.identity import new_id
-from contact_service.queries import custom_fields as rows
-from mtenant_chassis import AuditTrail
+from mtenant_chassis.custom_fields.field import CustomField, FieldType
+from mtenant_chassis.custom_fields.holders import Holders
+from mtenant_chassis.custom_fields.values import MOST
 from mtenant_chassis.etag import Condition
 from mtenant_database import Transaction
+from mtenant_events.uuid7 import uuid7_number
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,17 @@ class CustomFields:
     """Changes the fields of one tenant in one transaction, with audit entries.
 
     Attributes:
+        holders: What has them.
         tx: The open transaction.
         audit: The request's trail.
     """
 
+    holders: Holders
     tx: Transaction
     audit: AuditTrail
 
     async def create(
-        self, entity: Entity, key: str, *, label: str, of: FieldType, choices: Sequence[str] | None
+        self, entity: str, key: str, *, label: str, of: FieldType, choices: Sequence[str] | None
     ) -> CustomField:
         """Add a field.
 
@@ -45,18 +48,18 @@ class CustomFields:
             CustomFieldLimit: There are as many as a tenant may have.
         """
         _check_choices(of, choices)
-        await self.tx.lock("contact-service custom fields")
-        if await rows.count(self.tx) >= MOST:
+        await self.tx.lock(f"{self.audit.service} custom fields")
+        if await self.holders.table.count(self.tx) >= MOST:
             raise CustomFieldLimit(most=MOST)
         values: dict[str, Any] = {
-            "id": new_id(),
+            "id": UUID(int=uuid7_number()),
             "entity": entity,
             "key": key,
             "label": label,
             "type": of,
             "choices": None if choices is None else list(choices),
         }
-        made = await rows.add(self.tx, values)
+        made = await self.holders.table.add(self.tx, values)
         if made is None:
             raise CustomFieldTaken
         await self.audit.record(
@@ -78,10 +81,10 @@ class CustomFields:
             CustomFieldNotFound: There is none.
             ChoicesInvalid: It is no choice.
         """
-        before = _there(await rows.lock(self.tx, field), condition)
+        before = _there(await self.holders.table.lock(self.tx, field), condition)
         now = before.choices if choices is None else choices
         _check_choices(before.type, now)
-        after = await rows.change(self.tx, field, label or before.label, now)
+        after = await self.holders.table.change(self.tx, field, label or before.label, now)
         was = {"label": before.label, "choices": before.choices}
         said = {"label": after.label, "choices": after.choices}
         await self.audit.record(
@@ -96,12 +99,12 @@ class CustomFields:
             CustomFieldNotFound: There is none.
             CustomFieldInUse: Something has one.
         """
-        before = _there(await rows.lock_out(self.tx, field), condition)
-        if await rows.is_in_use(self.tx, before.entity, before.key):
-            raise CustomFieldInUse
-        if before.entity == "contact":
-            await rows.forget_values(self.tx, before.key)
-        await rows.delete(self.tx, field)
+        before = _there(await self.holders.table.lock_out(self.tx, field), condition)
+        if await self.holders.is_in_use(self.tx, before.entity, before.key):
+            raise CustomFieldInUse(holders=self.holders.names)
+        if self.holders.forget is not None:
+            await self.holders.forget(self.tx, before.entity, before.key)
+        await self.holders.table.delete(self.tx, field)
         said = {"entity": before.entity, "key": before.key, "type": before.type}
         await self.audit.record(self.tx, "custom_field.deleted", "custom_field", field, before=said)
 

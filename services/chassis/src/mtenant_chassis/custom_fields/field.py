@@ -1,50 +1,19 @@
-"""Custom fields: what a tenant adds to contacts and companies, and which values they take."""
+"""CustomField: what a tenant adds to its things, and which values it takes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints
-
-from contact_service.domain.errors import CustomValuesInvalid
-from contact_service.domain.text import one_line
-
-Entity = Literal["contact", "company"]
 FieldType = Literal["text", "number", "boolean", "date", "choice"]
-
-Key = Annotated[
-    str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,49}$"), Field(examples=["industry_code"])
-]
-"""What requests, filters and columns of files call a field."""
 
 LARGEST: Final = 2**53 - 1
 """Beyond it programs that read JSON take one integer for another (RFC 8259, 6)."""
-
-LONGEST: Final = 1000
-"""Characters of a text."""
-
-MOST: Final = 100
-"""Fields of a tenant."""
-
-Value = (
-    Annotated[
-        str, StringConstraints(strip_whitespace=True, max_length=LONGEST), AfterValidator(one_line)
-    ]
-    | bool
-    | Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
-    | Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
-    | None
-)
-"""A value of any type; null is none."""
-
-Values = Annotated[dict[Key, Value], Field(max_length=MOST)]
-"""Values by the keys of their fields."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +33,7 @@ class CustomField:
     """
 
     id: UUID
-    entity: Entity
+    entity: str
     key: str
     label: str
     type: FieldType
@@ -100,44 +69,6 @@ class CustomField:
         if why is not None:
             raise ValueError(why)
         return value
-
-
-def stated(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that say something: null and an empty text take one away."""
-    return {key: value for key, value in values.items() if value not in {None, ""}}
-
-
-def check_values(
-    fields: Sequence[CustomField],
-    values: Mapping[str, Any],
-    before: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the values that say something, if all of them fit.
-
-    Args:
-        fields: Those that the tenant has.
-        values: What is asked for.
-        before: Values that were there: they may stay, though a choice is none any more.
-
-    Raises:
-        CustomValuesInvalid: Some do not.
-    """
-    known = {field.key: field for field in fields}
-    kept = stated(values)
-    errors = [
-        {"in": "body", "pointer": f"#/custom/{key}", "type": "custom_field", "detail": why}
-        for key, value in kept.items()
-        if (before is None or key not in before or not _is_same(before[key], value))
-        and (why := known[key].fault(value) if key in known else "is no custom field") is not None
-    ]
-    if errors:
-        raise CustomValuesInvalid(errors=errors)
-    return kept
-
-
-def _is_same(one: object, other: object) -> bool:
-    # True equals 1 for Python, and no value of JSON equals one of another type.
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _is_number(value: object) -> bool:
