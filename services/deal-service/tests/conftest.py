@@ -118,6 +118,16 @@ class World:
         made: dict[str, Any] = answer.json()
         return made
 
+    async def field(self, tenant: str, key: str, of: str = "text", **more: Any) -> dict[str, Any]:
+        """Let deals have a custom field."""
+        asked = {"key": key, "label": key, "type": of, **more}
+        answer = await self.http.post(
+            "/api/deals/custom-fields", json=asked, headers=self.bearer(tenant, "admin")
+        )
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
+
     async def put(
         self, tenant: str, deal: dict[str, Any], *, method: str = "PUT", **given: Any
     ) -> httpx.Response:

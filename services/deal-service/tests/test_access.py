@@ -34,6 +34,8 @@ BODIES: dict[str, Any] = {
     "StageChange": {"name": "Other"},
     "NewLostReason": {"key": "new", "name": "New"},
     "LostReasonChange": {"is_active": False},
+    "NewCustomField": {"key": "new", "label": "New", "type": "text"},
+    "CustomFieldPatch": {"label": "Other"},
 }
 
 
@@ -57,7 +59,7 @@ def test_the_document_is_valid_openapi() -> None:
 
 
 def test_no_operation_is_public_and_each_declares_what_it_answers_to_strangers() -> None:
-    assert len(ALL) >= 29
+    assert len(ALL) >= 34
     for one in ALL:
         assert {"401", "403", "404", "429", "500", "503"} <= set(one.said["responses"]), str(one)
         assert one.said["security"] == [{"bearer": []}]
@@ -86,12 +88,14 @@ async def things(world: Any, place: Place) -> Things:
     reason = await world.http.post(
         "/api/lost-reasons", json={"key": "own", "name": "Own"}, headers=admin
     )
+    field = await world.field(tenant, "own")
     ids = {
         "deal_id": deal["id"],
         "contact_id": contact,
         "pipeline_id": pipeline.json()["id"],
         "stage_id": pipeline.json()["stages"][0]["id"],
         "reason_id": reason.json()["id"],
+        "field_id": field["id"],
     }
     return Things(tenant, ids)
 
@@ -106,6 +110,7 @@ def everything(world: Any, tenant: str) -> list[Any]:
         "deal_visits",
         "deal_contacts",
         "merged_contacts",
+        "deal_custom_fields",
     )
     return [world.rows(tenant, f"select t::text from {one} t order by 1") for one in tables]
 

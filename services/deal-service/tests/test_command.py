@@ -32,7 +32,7 @@ def test_the_command_migrates_an_empty_database_twice(postgres_dsn: str) -> None
     place = Place.make(postgres_dsn)
     for _ in range(2):
         migrate("deal_service", place)
-    assert place.rows("select head from shared.components where name = 'deal'") == [(1,)]
+    assert place.rows("select head from shared.components where name = 'deal'") == [(2,)]
 
 
 async def _started(app: Any) -> None:

@@ -220,6 +220,7 @@ def deal_in(pipeline: Pipeline) -> Deal:
         lost_reason=None,
         lost_note=None,
         contact_ids=(),
+        custom={},
         stage_entered_at=MOMENT,
         closed_at=None,
         created_at=MOMENT,

@@ -15,6 +15,7 @@ TENANT = {
     "deal_visits",
     "deal_contacts",
     "merged_contacts",
+    "deal_custom_fields",
 }
 
 

@@ -66,14 +66,14 @@ def fill(place: Place, tenant: str, deals: int) -> dict[str, Any]:
             reason as (select id from lost_reasons where key = 'price')
             insert into deals (id, name, pipeline_id, stage_id, status, probability, amount_minor,
                 currency, expected_close_date, owner_id, lost_reason_id, created_at, stage_entered_at,
-                closed_at, deleted_at)
+                closed_at, deleted_at, custom)
             select gen_random_uuid(), 'deal ' || n, pipeline, ids[k], outcomes[k], shares[k], n * 7 %% 90000,
                 (array['EUR', 'USD', 'JPY', 'KWD'])[1 + n %% 4],
                 case when n %% 10 > 0 then current_date + (n %% 700)::int - 300 end,
                 'user-' || n %% 50, case when outcomes[k] = 'lost' then reason.id end,
                 now() - make_interval(mins => n * %(step)s), now() - make_interval(mins => n * %(step)s / 2),
                 case when outcomes[k] <> 'open' then now() - make_interval(mins => n * %(step)s / 2) end,
-                case when n %% 100 = 7 then now() end
+                case when n %% 100 = 7 then now() end, jsonb_build_object('size', n %% 1000)
             from generate_series(1, %(deals)s) n, stage, reason,
                 lateral (select case when n %% 10 = 0 then 1 + (n / 10 %% 4)::int
                     else 5 + (n %% 2)::int end as k) as chosen  -- one of ten is open
@@ -117,7 +117,7 @@ def cases(known: dict[str, Any]) -> dict[str, list[Any]]:
     nothing = dict.fromkeys(
         (
             *("status", "pipeline_id", "owner_id", "expected_from", "expected_to"),
-            *("stage", "contact_id", "at", "id"),
+            *("stage", "contact_id", "custom", "at", "id"),
         )
     )
     listed = {**nothing, "limit": 51}
@@ -138,6 +138,8 @@ def cases(known: dict[str, Any]) -> dict[str, list[Any]]:
             {**listed, "contact_id": known["contact"]},
             {**listed, "pipeline_id": known["pipeline"], "status": "won"},
             {**listed, "expected_from": "2027-01-01", "expected_to": "2027-01-31"},
+            {**listed, "custom": '{"size": 7}'},
+            {**listed, "custom": '{"size": 7}', "at": at, "id": uuid4()},
         ]
         for sort, at in keys.items()
     }
@@ -166,6 +168,7 @@ def cases(known: dict[str, Any]) -> dict[str, list[Any]]:
         "contacts._DEALS_OF": [[known["contact"]]],
         "contacts._OF_DEAL": [one],
         "contacts._SURVIVOR": [{"contact": known["contact"]}],
+        "custom_fields._DEALS_HAVE": [["no_such_key"]],
         "deals._BY_ID": [one],
         "deals._CARDS": [
             {"stages": known["stages"], "owner_id": owner, "limit": 20}

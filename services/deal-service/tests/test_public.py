@@ -18,6 +18,7 @@ TABLES = {
     "deal_visits",
     "deal_contacts",
     "merged_contacts",
+    "deal_custom_fields",
 }
 ABOVE = {
     "domain": ("queries", "handlers", "routes", "app"),

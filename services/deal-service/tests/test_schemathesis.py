@@ -14,14 +14,14 @@ from mtenant_chassis.testing import Issuer, Place, RecordingEvents, fuzz, servin
 pytestmark = pytest.mark.anyio
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-SCOPES = ("deals:own", "pipelines:own", "lost-reasons:own", "audit:own")
+SCOPES = ("deals:own", "pipelines:own", "lost-reasons:own", "custom-fields:own", "audit:own")
 
 
 Check = Callable[..., Awaitable[None]]
 
 
 EVERYTHING = "^/api/"
-BOUNDED = "^/api/deals(/forecast|/analytics|/bulk)?$"
+BOUNDED = "^/api/deals(/forecast|/analytics|/bulk|/custom-fields(/{field_id})?)?$"
 
 
 def neighbours(request: httpx.Request) -> httpx.Response:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from deal_service.queries.custom_fields import HOLDERS
 from deal_service.routes.bulk import bulk_router
 from deal_service.routes.contacts import contacts_router
 from deal_service.routes.deals import deals_router
@@ -16,6 +17,7 @@ from deal_service.routes.pipelines import pipelines_router
 from deal_service.settings import DealServiceSettings
 from deal_service.subscriptions import subscriptions
 from mtenant_chassis import App, Chassis, Settings, audit_router, create_app
+from mtenant_chassis.custom_fields import custom_fields_router
 from mtenant_chassis.events import EventsOf
 from mtenant_chassis.nats import nats_events
 from mtenant_config import ConfigError, Problem
@@ -25,7 +27,7 @@ PORT: Final = 8083
 VERSION: Final = "0.1.0"
 CALLS: Final = ("auth-service", "contact-service")
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-NEEDS: Final = {"deal": 1}
+NEEDS: Final = {"deal": 2}
 
 
 def create(
@@ -54,13 +56,14 @@ def create(
             numbers_router(),
             bulk_router(mine),
             audit_router("/api/deals/audit"),
+            custom_fields_router("/api/deals/custom-fields", HOLDERS),
             deals_router(mine),
             contacts_router(mine),
             pipelines_router(),
             lost_reasons_router(),
         ],
         title=SERVICE,
-        description="Deals: pipelines, stages, forecast, analytics.",
+        description="Deals: pipelines, stages, custom fields, forecast, analytics.",
         migrations=MIGRATIONS,
         needs=NEEDS,
         events=events or nats_events(subscriptions),

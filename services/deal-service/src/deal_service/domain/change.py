@@ -46,6 +46,7 @@ def apply(
         name=given.get("name", deal.name),
         expected_close_date=given.get("expected_close_date", deal.expected_close_date),
         owner_id=given.get("owner_id", deal.owner_id),
+        custom=given.get("custom", deal.custom),
         pipeline_id=there.id,
         stage_id=stage.id,
         stage=stage.key,

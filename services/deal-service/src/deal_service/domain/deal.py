@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from deal_service.domain.pipeline import Outcome
@@ -33,6 +33,7 @@ class Deal:
         lost_reason: Why it is lost, by the key of a reason.
         lost_note: And in words.
         contact_ids: Who belongs to it, the first one first.
+        custom: Values of the tenant's own fields.
         stage_entered_at: When it came into its stage.
         closed_at: When it was won or lost.
         created_at: When it was made.
@@ -54,6 +55,7 @@ class Deal:
     lost_reason: str | None
     lost_note: str | None
     contact_ids: Sequence[UUID]
+    custom: Mapping[str, Any]
     stage_entered_at: datetime
     closed_at: datetime | None
     created_at: datetime

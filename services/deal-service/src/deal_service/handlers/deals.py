@@ -21,6 +21,7 @@ from deal_service.domain.identity import new_id
 from deal_service.domain.pipeline import Pipeline
 from deal_service.handlers.lookups import Known, Lookups
 from deal_service.queries import contacts, deals, lost_reasons, pipelines, visits
+from deal_service.queries.custom_fields import HOLDERS
 from deal_service.settings import DealServiceSettings
 from mtenant_chassis import AuditTrail, Chassis, Principal
 from mtenant_chassis.etag import Condition
@@ -38,6 +39,7 @@ _CHANGEABLE: Final = (
     "owner_id",
     "lost_reason",
     "lost_note",
+    "custom",
 )
 
 
@@ -54,6 +56,7 @@ class Opening:
         expected_close_date: When it is expected to be closed.
         owner_id: The user whose it is.
         contact_ids: Who belongs to it.
+        custom: Values of the tenant's own fields.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Opening:
     expected_close_date: date | None
     owner_id: str | None
     contact_ids: Sequence[UUID]
+    custom: Mapping[str, Any]
 
 
 class Deals:
@@ -84,7 +88,8 @@ class Deals:
         """Begin a deal.
 
         Raises:
-            Unprocessable: A pipeline, stage, contact or owner is not there, or the stage not open.
+            Unprocessable: A pipeline, stage, contact or owner is not there, the stage not open, or
+                values do not fit the tenant's fields.
         """
         known = await self._lookups.ask(
             tx.tenant or "",
@@ -112,6 +117,7 @@ class Deals:
             currency=new.currency,
             expected_close_date=new.expected_close_date,
             owner_id=new.owner_id,
+            custom=await HOLDERS.checked(tx, "deal", new.custom),
         )
         await deals.add(tx, row)
         if new.contact_ids:
@@ -185,6 +191,8 @@ class Deals:
         here = await self._pipeline(tx, before.pipeline_id)
         target = pipeline_of(before, given)
         there = here if target == here.id else await self._pipeline(tx, target)
+        if "custom" in given:
+            given = {**given, "custom": await _merged(tx, before, given["custom"])}
         reasons = [one.key for one in await lost_reasons.active(tx)] if _may_be_lost(given) else []
         after = apply(before, given, here=here, there=there, reasons=reasons)
         if after == before:
@@ -297,6 +305,11 @@ async def found(on: Tenant | Transaction, deal_id: UUID) -> Deal:
 def user_of(who: Principal) -> str | None:
     """Return the id of the person who calls; None for a service."""
     return who.id if who.kind == "user" else None
+
+
+async def _merged(tx: Transaction, before: Deal, asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    values = {} if asked is None else {**before.custom, **asked}
+    return await HOLDERS.checked(tx, "deal", values, before.custom)
 
 
 def _may_be_lost(given: Mapping[str, Any]) -> bool:

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Final, Literal
@@ -22,7 +23,7 @@ _COLUMNS: Final = (
     " d.currency, d.expected_close_date, d.owner_id,"
     " (select r.key from lost_reasons r where r.id = d.lost_reason_id) as lost_reason, d.lost_note,"
     " array(select c.contact_id from deal_contacts c where c.deal_id = d.id order by c.position)"
-    " as contact_ids, d.stage_entered_at, d.closed_at, d.created_at, d.updated_at, d.version"
+    " as contact_ids, d.custom, d.stage_entered_at, d.closed_at, d.created_at, d.updated_at, d.version"
 )
 _FROM: Final = f"select {_COLUMNS} from deals d join stages s on s.id = d.stage_id"
 _BY_ID: Final = f"{_FROM} where d.id = %s and d.deleted_at is null"
@@ -39,6 +40,7 @@ _FILTER: Final = (
     " and coalesce(d.expected_close_date, 'infinity') >= %(expected_from)s)"
     " and (%(expected_to)s::date is null"
     " or coalesce(d.expected_close_date, 'infinity') <= %(expected_to)s)"
+    " and (%(custom)s::jsonb is null or d.custom @> %(custom)s::jsonb)"
     # As arrays, which are known before the search begins, so that an index may be asked for them.
     " and (%(stage)s::text is null"
     " or d.stage_id = any(array(select id from stages where key = %(stage)s)))"
@@ -76,15 +78,16 @@ _SUMS: Final = (
 )
 _ADD: Final = (
     "insert into deals (id, name, pipeline_id, stage_id, status, probability, amount_minor, currency,"
-    " expected_close_date, owner_id) values (%(id)s, %(name)s, %(pipeline_id)s, %(stage_id)s,"
-    " 'open', %(probability)s, %(amount_minor)s, %(currency)s, %(expected_close_date)s, %(owner_id)s)"
+    " expected_close_date, owner_id, custom) values (%(id)s, %(name)s, %(pipeline_id)s, %(stage_id)s,"
+    " 'open', %(probability)s, %(amount_minor)s, %(currency)s, %(expected_close_date)s, %(owner_id)s,"
+    " %(custom)s::jsonb)"
 )
 _PUT: Final = (
     "update deals set name = %(name)s, pipeline_id = %(pipeline_id)s, stage_id = %(stage_id)s,"
     " status = %(status)s, probability = %(probability)s, amount_minor = %(amount_minor)s,"
     " currency = %(currency)s, expected_close_date = %(expected_close_date)s, owner_id = %(owner_id)s,"
     " lost_reason_id = (select id from lost_reasons where key = %(lost_reason)s),"
-    " lost_note = %(lost_note)s, stage_entered_at = %(stage_entered_at)s, closed_at = %(closed_at)s,"
+    " lost_note = %(lost_note)s, custom = %(custom)s::jsonb, stage_entered_at = %(stage_entered_at)s, closed_at = %(closed_at)s,"
     " updated_at = clock_timestamp(), version = version + 1 where id = %(id)s"
 )
 _TOUCH: Final = (
@@ -109,6 +112,7 @@ class Filter:
         contact_id: Those to which a contact belongs.
         expected_from: Those that are expected to be closed on this day or later.
         expected_to: Or on this day or earlier.
+        custom: Those with these values of the tenant's own fields, as JSON.
     """
 
     status: Outcome | None = None
@@ -118,6 +122,7 @@ class Filter:
     contact_id: UUID | None = None
     expected_from: date | None = None
     expected_to: date | None = None
+    custom: str | None = None
 
 
 @dataclass(frozen=True)
@@ -210,16 +215,17 @@ class NewDeal:
     currency: str
     expected_close_date: date | None
     owner_id: str | None
+    custom: Mapping[str, Any]
 
 
 async def add(tx: Transaction, new: NewDeal) -> None:
     """Add a deal."""
-    await tx.execute(_ADD, asdict(new))
+    await tx.execute(_ADD, {**asdict(new), "custom": json.dumps(new.custom)})
 
 
 async def put(tx: Transaction, deal: Deal) -> None:
     """Write a deal that is locked; its version grows."""
-    await tx.execute(_PUT, asdict(deal))
+    await tx.execute(_PUT, {**asdict(deal), "custom": json.dumps(deal.custom)})
 
 
 async def touch(tx: Transaction, deals: Sequence[UUID]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -20,6 +21,7 @@ from deal_service.domain.text import Day, Id, Key, Name, Note, Owner
 from deal_service.handlers.deals import Deals, Opening, found, user_of
 from deal_service.queries import deals as queries
 from deal_service.queries import visits
+from deal_service.queries.custom_fields import HOLDERS
 from deal_service.queries.deals import Filter, Sort
 from deal_service.routes.body import STRICT, Body
 from deal_service.settings import DealServiceSettings
@@ -38,6 +40,7 @@ from mtenant_chassis import (
     requires,
     set_etag,
 )
+from mtenant_chassis.custom_fields import CustomFilters, Values
 
 Probability = Annotated[int, Field(ge=0, le=100, description="that it is won, in percent")]
 
@@ -69,6 +72,7 @@ class NewDeal(Body):
         default=None, description="without the field: whoever asks; null: nobody"
     )
     contact_ids: Contacts = Field(default=[])
+    custom: Values = Field(default_factory=dict)
 
     def opening(self, caller: str | None) -> Opening:
         """Return what is wanted."""
@@ -80,7 +84,7 @@ class NewDeal(Body):
 
 @with_config(STRICT)
 class DealChange(TypedDict, total=False):
-    """Fields of a deal; what is left out stays as it is, and null takes away."""
+    """Fields of a deal; what is left out stays as it is, and null takes away: of `custom`, too."""
 
     name: Name
     pipeline_id: Id
@@ -92,6 +96,7 @@ class DealChange(TypedDict, total=False):
     owner_id: Owner | None
     lost_reason: Key | None
     lost_note: Note | None
+    custom: Values | None
 
 
 class DealView(BaseModel):
@@ -112,6 +117,7 @@ class DealView(BaseModel):
     contact_ids: list[UUID]
     lost_reason: str | None
     lost_note: str | None
+    custom: dict[str, Any]
     stage_entered_at: datetime
     closed_at: datetime | None
     created_at: datetime
@@ -188,9 +194,14 @@ def deals_router(own: DealServiceSettings) -> Router:
         contact_id: UUID | None = None,
         expected_from: Annotated[Day | None, Query()] = None,
         expected_to: Annotated[Day | None, Query()] = None,
+        custom: CustomFilters,
         sort: Sort = "-created_at",
     ) -> Page[DealView]:
-        """List deals; those without an expected date come last where it is sorted by it."""
+        """List deals; those without an expected date come last where it is sorted by it.
+
+        `custom.<key>=` filters by custom fields.
+        """
+        values = await HOLDERS.wanted(tenant, "deal", custom)
         which = Filter(
             status=status,
             pipeline_id=pipeline_id,
@@ -199,6 +210,7 @@ def deals_router(own: DealServiceSettings) -> Router:
             contact_id=contact_id,
             expected_from=expected_from,
             expected_to=expected_to,
+            custom=json.dumps(values) if values else None,
         )
         after = page.after(_KEYS[sort], UUID, of=(sort, which))
         rows = await queries.page(
