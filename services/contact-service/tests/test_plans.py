@@ -63,13 +63,12 @@ insert into {t}.custom_fields (id, entity, key, label, type)
     values (md5('field')::uuid, 'contact', 'key', 'Key', 'number');
 insert into shared.contact_import_queue (id, tenant, due_at)
     select gen_random_uuid(), 'other', now() + n * interval '1 hour' from generate_series(1, 3000) n;
-analyze {t}.companies; analyze {t}.contacts; analyze {t}.imports; analyze {t}.import_rows;
-analyze shared.contact_import_queue;
+vacuum analyze {t}.companies, {t}.contacts, {t}.imports, {t}.import_rows,
+    shared.contact_import_queue
 """
 
 
 def md5(text: str) -> UUID:
-
     return UUID(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
 
 
