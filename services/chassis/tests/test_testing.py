@@ -184,5 +184,9 @@ async def test_a_process_is_killed_started_again_and_stopped(place: Place, tmp_p
     assert process.stop() == 7
     ends = Process("none", place, "nats://none", PYTHONPATH=str(tmp_path))
     ends.start()
-    with pytest.raises(AssertionError, match="it ended"):
+    with pytest.raises(AssertionError, match="none ended with 0"):
         await ends.ready()
+    with pytest.raises(AssertionError, match="none had ended with 0 before"):
+        ends.kill()
+    with pytest.raises(RuntimeError, match="start it first"):
+        Process("none", place, "nats://none").stop()

@@ -74,13 +74,19 @@ class Process:
                 with suppress(httpx.HTTPError):
                     if (await client.get(f"{self.url}/ready")).status_code == 200:
                         return
-                assert self._running.poll() is None, "it ended"  # noqa: S101 - it is a test's
+                if (status := self._running.poll()) is not None:
+                    raise AssertionError(f"{self._module} ended with {status}")
                 await asyncio.sleep(0.02)
 
     def kill(self) -> None:
-        """Let it end in the middle of whatever it does."""
+        """Let it end in the middle of whatever it does.
+
+        Raises:
+            AssertionError: It had ended by itself before.
+        """
         self._running.kill()
-        assert self._running.wait() == -signal.SIGKILL  # noqa: S101 - it is a test's
+        if (status := self._running.wait(timeout=DEADLINE)) != -signal.SIGKILL:
+            raise AssertionError(f"{self._module} had ended with {status} before it was killed")
 
     def stop(self) -> int:
         """Let it end in good order; return its exit status."""
@@ -89,7 +95,8 @@ class Process:
 
     @property
     def _running(self) -> subprocess.Popen[bytes]:
-        assert self._program is not None, "start it first"  # noqa: S101 - it is a test's
+        if self._program is None:
+            raise RuntimeError("start it first")
         return self._program
 
 
